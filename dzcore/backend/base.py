@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from . import portable
+from .namespace import Namespace
 
 __all__ = ["API_VERSION", "DTYPES", "Backend", "HostArray"]
 
@@ -159,6 +160,11 @@ class Backend(ABC):
     def device(self) -> Any:
         """The library's own device object for creation functions; None where the default will do."""
         return None
+
+    @cached_property
+    def ops(self) -> Namespace:
+        """`xp` for rules: the array library's functions and dzcore's own, on raw arrays."""
+        return Namespace(self)
 
     @cached_property
     def dtypes(self) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""dzcore: a small define-by-run deep-learning framework on any array library that speaks the array API standard."""
+
+from . import backend, errors, functions, graph, random
+from ._version import __version__
+from .backend import (
+    Backend,
+    available_backends,
+    backend_of,
+    current_backend,
+    explain_backend,
+    get_backend,
+    refresh_backends,
+    register_backend,
+    set_default_backend,
+    use_backend,
+)
+from .errors import *
+from .functions import *
+from .functions.creation import dtypes as _dtypes
+from .graph import (
+    Config,
+    Function,
+    Parameter,
+    Variable,
+    as_array,
+    as_variable,
+    grad,
+    no_grad,
+    test_mode,
+    using_config,
+)
+
+globals().update(_dtypes)
+
+#: The revision of the array API standard whose names this module offers on Variables.
+__array_api_version__ = "2024.12"
+
+__all__ = [
+    "Backend", "Config", "Function", "Parameter", "Variable", "__version__", "as_array", "as_variable",
+    "available_backends", "backend", "backend_of", "current_backend", "errors", "explain_backend", "functions",
+    "get_backend", "grad", "graph", "no_grad", "random", "refresh_backends", "register_backend",
+    "set_default_backend", "test_mode", "use_backend", "using_config",
+    *errors.__all__, *functions.__all__, *_dtypes,
+]  # fmt: skip

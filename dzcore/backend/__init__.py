@@ -1,0 +1,35 @@
+"""The only door to arrays: the contract, the discovery of backends, and the choice among them."""
+
+from .base import API_VERSION, Backend, HostArray
+from .discovery import InstalledBackend, installed_backends
+from .registry import (
+    BackendInfo,
+    available_backends,
+    describe_backends,
+    get_backend,
+    refresh_backends,
+    register_backend,
+    unregister_backend,
+)
+from .select import Selection, backend_of, current_backend, explain_backend, set_default_backend, use_backend
+
+__all__ = [
+    "API_VERSION",
+    "Backend",
+    "BackendInfo",
+    "HostArray",
+    "InstalledBackend",
+    "Selection",
+    "available_backends",
+    "backend_of",
+    "current_backend",
+    "describe_backends",
+    "explain_backend",
+    "get_backend",
+    "installed_backends",
+    "refresh_backends",
+    "register_backend",
+    "set_default_backend",
+    "unregister_backend",
+    "use_backend",
+]

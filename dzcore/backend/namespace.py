@@ -1,0 +1,29 @@
+"""`xp` as rules see it: the array library's functions, and what dzcore adds to them, on raw arrays."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .base import Backend
+
+__all__ = ["EXTENSIONS", "Namespace"]
+
+#: Forward functions `f(xp, *arrays, **options)` that rules may call as `xp.f(*arrays, **options)`.
+EXTENSIONS: dict[str, Callable[..., Any]] = {}
+
+
+class Namespace:
+    """The array-API namespace of one backend, with its primitives in `backend` and the `EXTENSIONS` beside them.
+
+    Attributes are looked up once and then kept.
+    """
+
+    def __init__(self, backend: "Backend") -> None:
+        self.backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        extension = EXTENSIONS.get(name)
+        found = partial(extension, self) if extension else getattr(self.backend.xp, name)
+        setattr(self, name, found)
+        return found

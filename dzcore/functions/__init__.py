@@ -1,0 +1,29 @@
+"""Differentiable functions: the array API's, under its names, and those of neural networks.
+
+    import dzcore.functions as F
+    y = F.tanh(x) + F.sum(x * x, axis=0)
+"""
+
+import sys
+
+from ..graph.rule import namespaces
+from . import activation, creation, dropout as _dropout, index, linalg, loss, math, methods, reduce, search, shape
+from .activation import *
+from .creation import *
+from .dropout import dropout
+from .index import *
+from .index import _add_rows as add_rows, _embed as embed, _rows as rows
+from .linalg import *
+from .loss import *
+from .loss import _one_hot as one_hot
+from .math import *
+from .reduce import *
+from .search import *
+from .shape import *
+
+__all__ = [
+    *activation.__all__, *creation.__all__, "dropout", *index.__all__, *linalg.__all__, *loss.__all__, *math.__all__,
+    *reduce.__all__, *search.__all__, *shape.__all__,
+]  # fmt: skip
+
+namespaces.variables = sys.modules[__name__]  # rules call these functions when derivatives of derivatives are wanted

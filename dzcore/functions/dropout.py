@@ -1,0 +1,36 @@
+"""Dropout (Srivastava et al., Journal of Machine Learning Research 15, 2014)."""
+
+from typing import Any
+
+from .. import random
+from ..graph import Variable, as_variable
+from ..graph.modes import training
+from .math import multiply
+
+__all__ = ["dropout"]
+
+
+def dropout(x: Any, dropout_ratio: float = 0.5, *, mode: str = "inverted") -> Variable:
+    """Drop each element with probability p = `dropout_ratio` while training.
+
+    With mode "inverted", the elements that stay are divided by 1 - p, and test mode changes nothing. With "direct",
+    they stay as they are, and test mode multiplies all by 1 - p. Either way the expected value is the same in
+    both modes. The mask comes from dzcore.random and is the same on every backend.
+
+    Raises:
+        ValueError: unless 0 <= p < 1; dropping everything has no expected value to keep.
+    """
+    if not 0 <= dropout_ratio < 1:
+        raise ValueError(f"dropout_ratio={dropout_ratio} must be at least 0 and less than 1")
+    if mode not in ("inverted", "direct"):
+        raise ValueError(f"mode={mode!r} must be 'inverted' or 'direct'")
+    x = as_variable(x)
+    keep = 1.0 - dropout_ratio
+    if not training.get():
+        return multiply(x, keep) if mode == "direct" and dropout_ratio else x  # type: ignore[no-any-return]
+    if dropout_ratio == 0:
+        return x
+    factor = x.backend.xp.astype(random.bernoulli(keep, x.shape, backend=x.backend), x.dtype)
+    if mode == "inverted":
+        factor *= 1.0 / keep
+    return multiply(x, Variable._of(factor, x.backend, None))  # type: ignore[no-any-return]

@@ -1,0 +1,117 @@
+"""Products of matrices and tensors, with their gradients."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..graph import Variable, as_variable, rule
+from .math import multiply
+from .reduce import sum
+from .shape import normalize_axes, normalize_axis, permute_dims, reshape
+
+__all__ = ["linear", "matmul", "tensordot", "vecdot"]
+
+# Gradients of a product of stacks are summed over the axes along which a stack was repeated.
+
+
+@rule(
+    x1=lambda xp, gy, x2, shape1: xp.sum_to(gy @ x2.mT, shape=shape1),
+    x2=lambda xp, gy, x1, shape2: xp.sum_to(x1.mT @ gy, shape=shape2),
+)
+def _stacks(xp: Any, x1: Any, x2: Any, *, shape1: tuple[int, ...], shape2: tuple[int, ...]) -> Any:
+    return x1 @ x2
+
+
+@rule(x1=lambda gy, x2: gy @ x2.T, x2=lambda gy, x1: x1.T @ gy)
+def _matrices(xp: Any, x1: Any, x2: Any) -> Any:
+    return x1 @ x2
+
+
+def matmul(x1: Any, x2: Any) -> Variable:
+    """Multiply matrices: (…, n, k) and (…, k, m) to (…, n, m); vectors (k,) on either side; stacks broadcast."""
+    x1 = as_variable(x1, x2.backend if isinstance(x2, Variable) else None)
+    x2 = as_variable(x2, x1.backend)
+    left, right = x1.shape, x2.shape
+    if len(left) == len(right) == 2:
+        if left[1] != right[0]:
+            raise ValueError(f"matmul: shapes {left} and {right} do not fit; {left[1]} and {right[0]} must be equal")
+        return _matrices(x1, x2)  # type: ignore[no-any-return]
+    if not left or not right or left[-1] != right[-2 if len(right) > 1 else -1]:
+        raise ValueError(f"matmul: shapes {left} and {right} do not fit")
+    if len(left) == 1:
+        x1 = reshape(x1, (1, *left))
+    if len(right) == 1:
+        x2 = reshape(x2, (*right, 1))
+    y = _stacks(x1, x2, shape1=x1.shape, shape2=x2.shape)
+    if len(left) == 1 or len(right) == 1:
+        shape = list(y.shape)
+        if len(right) == 1:
+            del shape[-1]
+        if len(left) == 1:
+            del shape[-1 if len(right) == 1 else -2]
+        y = reshape(y, shape)
+    return y  # type: ignore[no-any-return]
+
+
+def _plus(y: Any, b: Any) -> Any:
+    y += b  # in place where the library can: y is new
+    return y
+
+
+@rule(
+    x=lambda gy, W: gy @ W.T,
+    W=lambda gy, x: x.T @ gy,
+    b=lambda xp, gy: xp.sum(gy, axis=0),
+)
+def _affine(xp: Any, x: Any, W: Any, b: Any) -> Any:
+    return _plus(x @ W, b)
+
+
+def linear(x: Any, W: Any, b: Any = None) -> Variable:
+    """Apply an affine map to the last axis: x W + b, for x (…, i), W (i, o), b (o,)."""
+    x = as_variable(x, W.backend if isinstance(W, Variable) else None)
+    W = as_variable(W, x.backend)
+    if len(W.shape) != 2 or not x.shape or x.shape[-1] != W.shape[0]:
+        raise ValueError(f"linear: x has shape {x.shape} and W {W.shape}; the last axis of x must be the first of W")
+    if b is None:
+        return matmul(x, W)
+    if len(x.shape) != 2:
+        rows = reshape(x, (-1, W.shape[0])) if x.size else reshape(x, (0, W.shape[0]))
+        return reshape(linear(rows, W, b), (*x.shape[:-1], W.shape[1]))
+    if x.dtype != W.dtype:
+        return matmul(x, W) + b
+    return _affine(x, W, b)  # type: ignore[no-any-return]
+
+
+def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Variable:
+    """Calculate dot products of the vectors along an axis."""
+    return sum(multiply(x1, x2), axis)
+
+
+def tensordot(x1: Any, x2: Any, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> Variable:
+    """Contract the last `axes` axes of x1 with the first of x2, or the pairs of axes given as two sequences."""
+    x1 = as_variable(x1, x2.backend if isinstance(x2, Variable) else None)
+    x2 = as_variable(x2, x1.backend)
+    if isinstance(axes, int):
+        left, right = tuple(range(x1.ndim - axes, x1.ndim)), tuple(range(axes))
+    else:
+        left, right = normalize_axes(axes[0], x1.ndim), tuple(normalize_axis(a, x2.ndim) for a in axes[1])
+    if [x1.shape[a] for a in left] != [x2.shape[a] for a in right]:
+        raise ValueError(f"axes={axes}: shapes {x1.shape} and {x2.shape} differ along the axes to contract")
+    rows = tuple(a for a in range(x1.ndim) if a not in left)
+    columns = tuple(a for a in range(x2.ndim) if a not in right)
+    inner = 1
+    for a in left:
+        inner *= x1.shape[a]
+    outer1, outer2 = [x1.shape[a] for a in rows], [x2.shape[a] for a in columns]
+    size1, size2 = _product(outer1), _product(outer2)
+    y = matmul(
+        reshape(permute_dims(x1, rows + left), (size1, inner)), reshape(permute_dims(x2, right + columns), (inner, size2))
+    )
+    return reshape(y, (*outer1, *outer2))
+
+
+def _product(lengths: Sequence[int]) -> int:
+    product = 1
+    for n in lengths:
+        product *= n
+    return product

@@ -1,0 +1,135 @@
+"""Losses and the accuracy."""
+
+from typing import Any
+
+from ..graph import Variable, as_variable, rule
+from .math import abs, clip, log
+from .reduce import mean
+
+__all__ = [
+    "accuracy", "binary_cross_entropy", "mean_absolute_error", "mean_squared_error", "sigmoid_cross_entropy",
+    "softmax_cross_entropy",
+]  # fmt: skip
+
+
+@rule(
+    x0=lambda gy, x0, x1: gy * ((x0 - x1) * (2.0 / _count(x0))),
+    x1=lambda gy, x0, x1: gy * ((x1 - x0) * (2.0 / _count(x0))),
+)
+def _mean_squared_error(xp: Any, x0: Any, x1: Any) -> Any:
+    difference = x0 - x1
+    return xp.sum(difference * difference) / _count(x0)
+
+
+def _count(x: Any) -> float:
+    n = 1
+    for length in x.shape:
+        n *= length
+    return float(n)
+
+
+def _pair(x0: Any, x1: Any, name: str) -> tuple[Variable, Variable]:
+    x0 = as_variable(x0, x1.backend if isinstance(x1, Variable) else None)
+    x1 = as_variable(x1, x0.backend)
+    if x0.shape != x1.shape:
+        raise ValueError(f"{name}: shapes {x0.shape} and {x1.shape} must be equal; broadcasting would hide a mistake here")
+    return x0, x1
+
+
+def mean_squared_error(x0: Any, x1: Any) -> Variable:
+    """Calculate the mean of (x0 - x1)² over all elements."""
+    x0, x1 = _pair(x0, x1, "mean_squared_error")
+    if x0.dtype != x1.dtype:
+        return mean((x0 - x1) ** 2)
+    return _mean_squared_error(x0, x1)  # type: ignore[no-any-return]
+
+
+def mean_absolute_error(x0: Any, x1: Any) -> Variable:
+    """Calculate the mean of |x0 - x1| over all elements."""
+    x0, x1 = _pair(x0, x1, "mean_absolute_error")
+    return mean(abs(x0 - x1))
+
+
+# Classification ------------------------------------------------------------------------------------------------------
+
+
+@rule(extends=True)
+def _one_hot(xp: Any, x: Any, *, t: Any) -> Any:
+    """Return an array like x (n, classes) with 1 at the class t of each row and 0 elsewhere."""
+    classes = xp.arange(x.shape[1], dtype=t.dtype, device=xp.backend.device)
+    return xp.astype(xp.reshape(t, (-1, 1)) == classes, x.dtype)
+
+
+def _softmax_cross_entropy_gradient(xp: Any, gy: Any, x: Any, t: Any) -> Any:
+    p = xp.exp(x - xp.max(x, axis=1, keepdims=True))
+    p = p / xp.sum(p, axis=1, keepdims=True)
+    return (p - xp.one_hot(x, t=t)) * (gy / float(x.shape[0]))
+
+
+@rule(x=_softmax_cross_entropy_gradient)
+def _softmax_cross_entropy(xp: Any, x: Any, *, t: Any) -> Any:
+    n, classes = x.shape
+    x = x - xp.max(x, axis=1, keepdims=True)
+    log_z = xp.log(xp.sum(xp.exp(x), axis=1))
+    at = xp.arange(n, device=xp.backend.device) * classes + xp.astype(t, xp.int64)
+    chosen = xp.take(xp.reshape(x, (-1,)), at)
+    return xp.mean(log_z - chosen)
+
+
+def softmax_cross_entropy(x: Any, t: Any) -> Variable:
+    """Calculate the mean of log Σⱼ exp(xⱼ) - x_t, the cross-entropy of softmax(x) against the classes t.
+
+    Args:
+        x: Scores (n, classes), floating-point.
+        t: The right class of each row (n,), integers in [0, classes).
+    """
+    x = as_variable(x)
+    t = as_variable(t, x.backend)
+    if len(x.shape) != 2 or t.shape != x.shape[:1]:
+        raise ValueError(f"softmax_cross_entropy: x has shape {x.shape} and t {t.shape}; they must be (n, classes) and (n,)")
+    if "int" not in x.backend.dtype_name(t.dtype):
+        raise TypeError(f"softmax_cross_entropy: t has dtype {t.dtype}; classes are integers")
+    return _softmax_cross_entropy(x, t=t._data)  # type: ignore[no-any-return]
+
+
+@rule(
+    x=lambda xp, gy, x, t: (xp.sigmoid(x) - t) * (gy / _count(x)),
+    t=lambda xp, gy, x: -x * (gy / _count(x)),
+)
+def _sigmoid_cross_entropy(xp: Any, x: Any, t: Any) -> Any:
+    return xp.mean(xp.logaddexp(x, xp.zeros_like(x)) - x * t)
+
+
+def sigmoid_cross_entropy(x: Any, t: Any) -> Variable:
+    """Calculate the mean of log(1 + eˣ) - t x: the cross-entropy of sigmoid(x) against probabilities t, of x's shape."""
+    x = as_variable(x)
+    t = as_variable(t, x.backend)
+    if t.dtype != x.dtype:
+        t = t.astype(x.dtype)
+    return _sigmoid_cross_entropy(*_pair(x, t, "sigmoid_cross_entropy"))  # type: ignore[no-any-return]
+
+
+def binary_cross_entropy(p: Any, t: Any) -> Variable:
+    """Calculate the mean of -t log p - (1 - t) log(1 - p) for probabilities p; logarithms stop at -100.
+
+    From scores, `sigmoid_cross_entropy` is the exact way.
+    """
+    p = as_variable(p)
+    t = as_variable(t, p.backend)
+    if t.dtype != p.dtype:
+        t = t.astype(p.dtype)
+    p, t = _pair(p, t, "binary_cross_entropy")
+    tiny = 1e-38 if p.backend.dtype_name(p.dtype) in ("float32", "float64", "bfloat16") else 6e-8
+    log_p, log_q = log(clip(p, tiny, 1.0)), log(clip(1.0 - p, tiny, 1.0))
+    return -mean(t * clip(log_p, -100.0) + (1.0 - t) * clip(log_q, -100.0))
+
+
+def accuracy(y: Any, t: Any) -> Variable:
+    """Calculate the share of rows of the scores y (n, classes) whose largest one is at t (n,). It has no gradient."""
+    y = as_variable(y)
+    t = as_variable(t, y.backend)
+    if t.shape != y.shape[:1]:
+        raise ValueError(f"accuracy: y has shape {y.shape} and t {t.shape}; they must be (n, classes) and (n,)")
+    xp = y.backend.xp
+    hits = xp.astype(xp.argmax(y._data, axis=1) == t._data, y.dtype)
+    return Variable._of(xp.asarray(xp.mean(hits)), y.backend, None)

@@ -1,0 +1,160 @@
+"""The backward pass: one sweep over the graph in reverse order of creation."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import heappop, heappush
+from typing import Any
+
+from ..errors import GraphError
+from .node import Leaf, Node, Part, Value
+from .variable import Variable, as_variable
+
+__all__ = ["backward", "grad", "reachable"]
+
+
+def sweep(
+    seeds: Iterable[tuple[Value, Any]], create_graph: bool, needed: set[Value] | None = None
+) -> Iterator[tuple[Value, Any]]:
+    """Yield every value that the seeds were computed from, once, with its complete gradient.
+
+    Gradients are raw arrays, or Variables with `create_graph`. Only values in `needed` are visited, if given.
+    The table of pending gradients is keyed by creation number; the largest is always complete, since whoever
+    used a value was created after it.
+    """
+    table: dict[int, tuple[Value, Any]] = {}
+    heap: list[int] = []
+
+    def deliver(value: Value, g: Any) -> None:
+        key = value.order
+        if key in table:
+            table[key] = (value, _added(value, table[key][1], g))
+        else:
+            table[key] = (value, g)
+            heappush(heap, -key)
+
+    for value, g in seeds:
+        deliver(value, g)
+    while heap:
+        value, gy = table.pop(-heappop(heap))
+        yield value, gy
+        edges = value.edges
+        if not edges:
+            continue
+        if value.__class__ is Part:
+            deliver(edges[0], {value.index: gy})
+            continue
+        i = 0
+        for g in value.pull(gy, create_graph, needed):
+            if g is not None:
+                edge = edges[i]
+                if needed is None or edge in needed:
+                    key = edge.order
+                    if key in table:
+                        table[key] = (edge, _added(edge, table[key][1], g))
+                    else:
+                        table[key] = (edge, g)
+                        heappush(heap, -key)
+            i += 1
+
+
+def _added(value: Value, old: Any, new: Any) -> Any:
+    """Add two gradients of one value; they must agree, since broadcasting here would hide a wrong rule."""
+    if isinstance(old, dict):  # of a user's Function: a gradient for each of its outputs
+        return old | {i: _added(value, old[i], g) if i in old else g for i, g in new.items()}
+    if old.shape != new.shape or old.dtype != new.dtype:
+        raise GraphError(
+            f"two gradients of one {value.name} disagree: shape {old.shape}, dtype {old.dtype}, "
+            f"and shape {new.shape}, dtype {new.dtype}"
+        )
+    return old + new
+
+
+def backward(y: Variable, *, retain_grad: bool = False, create_graph: bool = False) -> None:
+    """See `Variable.backward`."""
+    if y.node is None:
+        raise GraphError(
+            f"nothing to differentiate: this value (shape {y.shape}, dtype {y.dtype}) was computed from no "
+            f"Variable with a gradient, or under no_grad()"
+        )
+    seed = Variable._of(_ones(y), y.backend, None) if y.node.grad is None else y.node.grad
+    y.node.grad = None
+    for value, gy in sweep([(y.node, seed if create_graph else seed._data)], create_graph):
+        if isinstance(value, Leaf):
+            if gy.shape != value.shape or gy.dtype != value.dtype:
+                raise GraphError(
+                    f"a gradient of shape {gy.shape}, dtype {gy.dtype} came out for a leaf of shape {value.shape}, "
+                    f"dtype {value.dtype}; if its data was replaced meanwhile, compute the loss anew"
+                )
+            g = gy if create_graph else Variable._of(value.backend.xp.asarray(gy), value.backend, None)
+            value.grad = g if value.grad is None else value.grad + g
+        elif retain_grad and isinstance(value, (Node, Part)):
+            value.grad = gy if create_graph else as_variable(gy)
+
+
+def grad(
+    outputs: Variable | Sequence[Variable],
+    inputs: Variable | Sequence[Variable],
+    grad_outputs: Any = None,
+    *,
+    create_graph: bool = False,
+    allow_unused: bool = False,
+) -> list[Variable | None]:
+    """Return the gradients of the sum of `outputs` with respect to each of `inputs`, and store nothing.
+
+    `grad_outputs` weighs the outputs (default: ones). Only what lies between outputs and inputs is computed.
+    With `create_graph` the results can be differentiated again. An input that the outputs do not depend on is an
+    error, or None with `allow_unused`.
+    """
+    ys = [outputs] if isinstance(outputs, Variable) else list(outputs)
+    xs = [inputs] if isinstance(inputs, Variable) else list(inputs)
+    if grad_outputs is None:
+        seeds = [Variable._of(_ones(y), y.backend, None) for y in ys]
+    else:
+        given = list(grad_outputs) if isinstance(grad_outputs, (list, tuple)) else [grad_outputs]
+        if len(given) != len(ys):
+            raise ValueError(f"grad_outputs has {len(given)} entries for {len(ys)} outputs")
+        seeds = [as_variable(g, y.backend) for g, y in zip(given, ys, strict=True)]
+        for g, y in zip(seeds, ys, strict=True):
+            if g.shape != y.shape or g.dtype != y.dtype:
+                raise ValueError(
+                    f"grad_outputs has shape {g.shape}, dtype {g.dtype} for an output of shape {y.shape}, dtype {y.dtype}"
+                )
+    targets = {x.node for x in xs if x.node is not None}
+    needed: set[Value] = set(targets)
+    for value in sorted(reachable(y.node for y in ys if y.node is not None), key=lambda value: value.order):
+        if any(edge in needed for edge in value.edges):
+            needed.add(value)
+    starts = [
+        (y.node, g if create_graph else g._data)
+        for y, g in zip(ys, seeds, strict=True)
+        if y.node is not None and y.node in needed
+    ]
+    found = {value: gy for value, gy in sweep(starts, create_graph, needed) if value in targets}
+    results: list[Variable | None] = []
+    for i, x in enumerate(xs):
+        gx = found.get(x.node) if x.node is not None else None
+        if gx is None:
+            if not allow_unused:
+                raise GraphError(
+                    f"input {i} (shape {x.shape}) is not part of the graph of the outputs; "
+                    f"allow_unused=True returns None for it"
+                )
+            results.append(None)
+        else:
+            results.append(gx if isinstance(gx, Variable) else Variable._of(x.backend.xp.asarray(gx), x.backend, None))
+    return results
+
+
+def reachable(roots: Iterable[Value]) -> list[Value]:
+    """Return every value that the roots were computed from, the roots included."""
+    stack = list(roots)
+    seen = set(stack)
+    for value in stack:  # the list grows under the loop
+        for edge in value.edges:
+            if edge not in seen:
+                seen.add(edge)
+                stack.append(edge)
+    return stack
+
+
+def _ones(y: Variable) -> Any:
+    return y.backend.xp.ones_like(y._data)

@@ -1,0 +1,126 @@
+"""Values and the operations that made them, as the backward pass sees them.
+
+The identity of a value is a node: a `Leaf` for what nobody computed, a `Node` for the result of a rule, a `Part`
+for one of the results of a user's Function. Nodes point at the nodes they were computed from and never back, and
+hold only the arrays that their gradients need, so a graph has no cycles and dies with its last reference.
+"""
+
+from collections.abc import Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..backend import Backend
+    from .rule import Plan
+    from .variable import Variable
+
+__all__ = ["Fit", "Leaf", "Node", "Part", "Value", "next_order"]
+
+#: Numbers the nodes in the order of their creation: a node's inputs always have smaller numbers.
+next_order = count(1).__next__
+
+
+class Value:
+    """What the gradient of a value is delivered to. `order` is unique, and larger than that of every edge."""
+
+    __slots__ = ("edges", "grad", "order")
+    edges: "tuple[Value, ...]"
+    grad: "Variable | None"
+    order: int
+
+    def pull(self, gy: Any, create_graph: bool, needed: "set[Value] | None") -> Sequence[Any]:
+        """Return the gradients with respect to the edges, in their order, None for those that are not needed."""
+        raise NotImplementedError  # every subclass with edges has its own
+
+    @property
+    def name(self) -> str:
+        """The name of the operation that made this value."""
+        return type(self).__name__.lower()
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+class Leaf(Value):
+    """A value that was given, not computed: a parameter or an input whose gradient is wanted.
+
+    It knows what its gradient must look like: that of the array that its variable holds now.
+    """
+
+    __slots__ = ("backend", "dtype", "shape")
+
+    def __init__(self) -> None:
+        self.edges = ()
+        self.grad = None
+        self.order = next_order()
+
+    def describe(self, data: Any, backend: "Backend") -> None:
+        """Take note of the array that this value is."""
+        self.backend = backend
+        self.shape = data.shape
+        self.dtype = data.dtype
+
+
+class Node(Value):
+    """The result of a rule, with what the rule's gradients asked to keep."""
+
+    __slots__ = ("backend", "plan", "saved")
+    backend: "Backend"
+    plan: "Plan"
+    saved: tuple[Any, ...]
+
+    def pull(self, gy: Any, create_graph: bool, needed: "set[Value] | None") -> Sequence[Any]:
+        plan = self.plan
+        env = plan.variables(self, gy) if create_graph else (self.backend.ops, gy, *self.saved)
+        if needed is None:
+            return [gradient(*pick(env)) for gradient, pick in plan.pulls]
+        return [
+            gradient(*pick(env)) if edge in needed else None
+            for edge, (gradient, pick) in zip(self.edges, plan.pulls, strict=True)
+        ]
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+
+class Fit(Value):
+    """An operand that was broadcast, or promoted to another dtype, on its way into an elementwise operation.
+
+    Its gradient is summed over the axes that were repeated and cast back. Elementwise rules need not know.
+    """
+
+    __slots__ = ("backend", "dtype", "shape")
+
+    def __init__(self, backend: "Backend", source: Value, shape: tuple[int, ...], dtype: Any) -> None:
+        self.edges = (source,)
+        self.grad = None
+        self.order = next_order()
+        self.backend = backend
+        self.shape = shape
+        self.dtype = dtype
+
+    def pull(self, gy: Any, create_graph: bool, needed: "set[Value] | None") -> Sequence[Any]:
+        from .rule import namespaces  # the two modules are one idea, split for reading
+
+        xp = namespaces.variables if create_graph else self.backend.ops
+        if gy.shape != self.shape:
+            gy = xp.sum_to(gy, self.shape)
+        return (gy if gy.dtype == self.dtype else xp.astype(gy, self.dtype),)
+
+
+class Part(Value):
+    """Output `index` of a user's Function; the engine collects the parts' gradients for `source`."""
+
+    __slots__ = ("index",)
+    index: int
+
+    def __init__(self, source: Value, index: int) -> None:
+        self.edges = (source,)
+        self.grad = None
+        self.order = next_order()
+        self.index = index
+
+    @property
+    def name(self) -> str:
+        return self.edges[0].name

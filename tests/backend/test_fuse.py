@@ -1,0 +1,301 @@
+"""A fused formula gives the bits of the plain one, whatever the formula, the shape and the block."""
+
+import threading
+import warnings
+
+import array_api_compat.numpy as xp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dzbackend_numpy import NumpyBackend
+from dzbackend_numpy.fuse import BLOCK, Fused
+from dzbackend_numpy.trace import trace
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+UNARY = {
+    "neg": lambda xp, x: -x,
+    "abs": lambda xp, x: abs(x),
+    "exp": lambda xp, x: xp.exp(x),
+    "log": lambda xp, x: xp.log(x),
+    "sqrt": lambda xp, x: xp.sqrt(x),
+    "tanh": lambda xp, x: xp.tanh(x),
+    "square": lambda xp, x: xp.square(x),
+    "sign": lambda xp, x: xp.sign(x),
+    "floor": lambda xp, x: xp.floor(x),
+    "clip": lambda xp, x: xp.clip(x, -0.5, 0.5),
+    "astype": lambda xp, x: xp.astype(x, xp.float64),
+    **{f"pow {e}": (lambda e: lambda xp, x: x**e)(e) for e in (0, 1, 2, 3, -1, 0.5, 2.0, -2.5)},
+    "rpow": lambda xp, x: 2.0**x,
+    "zeros_like": lambda xp, x: xp.zeros_like(x),
+}
+BINARY = {
+    "+": lambda xp, x, y: x + y,
+    "-": lambda xp, x, y: x - y,
+    "*": lambda xp, x, y: x * y,
+    "/": lambda xp, x, y: x / y,
+    "//": lambda xp, x, y: x // y,
+    "%": lambda xp, x, y: x % y,
+    "maximum": lambda xp, x, y: xp.maximum(x, y),
+    "minimum": lambda xp, x, y: xp.minimum(x, y),
+    "where <": lambda xp, x, y: xp.where(x < y, x, y),
+    "where >= &": lambda xp, x, y: xp.where((x >= y) & ~(x == 1.0), y, 0.0 * x),
+    "count": lambda xp, x, y: xp.astype(x != y, xp.float32) * x,
+}
+
+
+@st.composite
+def formulas(draw, arrays, scalars, results=None):
+    """A random straight-line formula, written as a list of lines."""
+    lines, live = [], arrays
+    for _ in range(draw(st.integers(1, 8))):
+        if draw(st.booleans()):
+            lines.append((UNARY[draw(st.sampled_from(sorted(UNARY)))], (draw(st.integers(0, live - 1)),)))
+        else:
+            pair = [draw(st.integers(0, live - 1)), draw(st.integers(-scalars - 1, live - 1))]
+            pair = pair[::-1] if draw(st.booleans()) else pair
+            lines.append((BINARY[draw(st.sampled_from(sorted(BINARY)))], tuple(pair)))
+        live += 1
+    out = [draw(st.integers(0, live - 1)) for _ in range(results)] if results else live - 1
+
+    def formula(xp, *inputs):
+        values, constants = list(inputs[:arrays]), [*inputs[arrays:], 0.75]
+        for line, operands in lines:
+            values.append(line(xp, *[constants[-i - 1] if i < 0 else values[i] for i in operands]))
+        return tuple(values[i] for i in out) if results else values[out]
+
+    return formula
+
+
+FLOATS = st.sampled_from(["float16", "float32", "float64"])
+
+
+def data(shape, dtype, seed):
+    rng = np.random.default_rng(seed)
+    x = (rng.normal(size=shape) * 2).round(2)
+    x.reshape(-1)[:: max(x.size // 5, 1)] = rng.choice([0.0, -0.0, 1.0, np.inf, -np.inf, np.nan])
+    return x.astype(dtype)
+
+
+def same(found, expected):
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    both = np.isnan(found) & np.isnan(expected)  # a NaN's sign is nobody's business
+    np.testing.assert_array_equal(np.where(both, 0, found), np.where(both, 0, expected))
+    assert (np.signbit(found) | both).tobytes() == (np.signbit(expected) | both).tobytes()
+
+
+@given(formula=formulas(2, 2), dtypes=st.tuples(FLOATS, FLOATS), n=st.integers(1, 70), block=st.integers(1, 40),
+       scalars=st.tuples(st.floats(-3, 3), st.integers(1, 4)))  # fmt: skip
+def test_fused_is_plain_bit_for_bit(formula, dtypes, n, block, scalars):
+    inputs = [data(n, dtype, i) for i, dtype in enumerate(dtypes)]
+    before = [x.copy() for x in inputs]
+    with np.errstate(all="ignore"):
+        same(Fused(xp, formula, block)(*inputs, *scalars), formula(xp, *inputs, *scalars))
+    for x, y in zip(inputs, before, strict=True):
+        same(x, y)
+
+
+@given(formula=formulas(3, 1, results=2), dtype=FLOATS, other=FLOATS, n=st.integers(1, 70), block=st.integers(1, 40))
+def test_update_is_plain_bit_for_bit(formula, dtype, other, n, block):
+    inputs = [data(n, d, i) for i, d in enumerate((dtype, dtype, other))]
+    with np.errstate(all="ignore"):
+        expected = formula(xp, *[x.copy() for x in inputs], 0.3)
+        found = Fused(xp, formula, block).update(tuple(inputs[:2]), (inputs[2], 0.3))
+    for target, result, answer in zip(inputs, found, expected, strict=False):
+        same(result, answer)
+        assert result is target or {e.dtype for e in expected} != {np.dtype(dtype)}
+
+
+def adam(xp, p, m, v, g, lr, b1, b2, t, eps):
+    m = b1 * m + (1 - b1) * g
+    v = b2 * v + (1 - b2) * g**2
+    return p - lr * m / (1 - b1**t) / ((v / (1 - b2**t)) ** 0.5 + eps), m, v
+
+
+def gelu(xp, x):
+    return 0.5 * x * (1 + xp.tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("n", [1, BLOCK, BLOCK + 1, 3 * BLOCK + 17])
+def test_adam_at_the_real_block_size(dtype, n):
+    backend = NumpyBackend()
+    p, m, g = (np.random.default_rng(i).normal(size=n).astype(dtype) for i in range(3))
+    v = m**2
+    for t in range(1, 4):
+        expected = adam(xp, p.copy(), m.copy(), v.copy(), g, 1e-3, 0.9, 0.999, t, 1e-8)
+        found = backend.update(adam, (p, m, v), g, 1e-3, 0.9, 0.999, t, 1e-8)
+        assert all(a is b for a, b in zip(found, (p, m, v), strict=True))
+        for a, b in zip(found, expected, strict=True):
+            same(a, b)
+
+
+def test_common_formulas_are_compiled_and_not_left_to_the_plain_way():
+    f4 = np.dtype("f4")
+    assert trace(xp, gelu, [f4], 0)
+    program = trace(xp, adam, [f4] * 4 + [float] * 3 + [int, float], 3)
+    assert program is not None
+    assert len(program.scratch) <= 3
+    assert trace(xp, lambda xp, x, keep: xp.where(keep, x / 0.5, 0.0), [f4, np.dtype(bool)], 0)
+
+
+@pytest.mark.parametrize("formula", [*UNARY.values(), *[lambda xp, x, f=f: f(xp, x, 0.5) for f in BINARY.values()]])
+def test_every_supported_operation_is_compiled(formula):
+    assert trace(xp, formula, [np.dtype("f4")], 0) is not None
+
+
+CLOSED_OVER = np.ones(100, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        lambda xp, x, s: x if s > 1 else -x,
+        lambda xp, x, s: xp.cumulative_sum(x) * s,
+        lambda xp, x, s: x / xp.sum(x),
+        lambda xp, x, s: x[::-1],
+        lambda xp, x, s: x + CLOSED_OVER,
+        lambda xp, x, s: xp.flip(x),
+        lambda xp, x, s: x * float(s),
+        lambda xp, x, s: x * len(x),
+    ],
+)
+def test_what_is_not_elementwise_is_left_to_the_plain_way(formula):
+    assert trace(xp, formula, [np.dtype("f4"), float], 0) is None
+    x = data(100, "float32", 0)
+    same(Fused(xp, formula, 8)(x, 2.0), formula(xp, x, 2.0))
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        (np.ones((20, 1), "f4"), np.ones((1, 30), "f4")),
+        (np.ones((20, 30), "f4").T, np.ones((30, 20), "f4")),
+        (np.ones((20, 30), "f4"), np.float64(2)),
+        (np.ones((20, 30), "f4"), np.ones((), "f8")),
+        (np.ones((20, 30), "f4"), True),
+        (np.ones((0, 3), "f4"), 2.0),
+        (np.float32(1), 2),
+        (np.ones((20, 30), ">f4"), 2.0),
+        (np.ma.masked_equal(np.arange(600.0), 3), 2.0),
+    ],
+    ids=lambda x: "",
+)
+def test_any_other_input_gives_the_plain_answer(inputs):
+    def formula(xp, x, y):
+        return xp.exp(x) - y * x
+
+    found, expected = Fused(xp, formula, 8)(*inputs), formula(xp, *inputs)
+    same(found, expected)
+    assert type(found) is type(expected)
+
+
+def swap(xp, a, b):
+    return b, a
+
+
+def test_targets_that_change_places():
+    for n in (5, 100):
+        a, b = np.arange(n, dtype="f4"), -np.arange(n, dtype="f4")
+        found = Fused(xp, swap, 8).update((a, b), ())
+        assert found[0] is a
+        assert found[1] is b
+        np.testing.assert_array_equal(a, -np.arange(n))
+        np.testing.assert_array_equal(b, np.arange(n))
+
+
+@pytest.mark.parametrize("shift", [0, 1, 7])
+@pytest.mark.parametrize("n", [5, 100])
+def test_targets_that_share_memory_with_an_input(n, shift):
+    memory = np.arange(n + shift, dtype=np.float64)
+    p, g = memory[:n], memory[shift:]
+    expected = p - 0.5 * g, p * g
+    found = Fused(xp, lambda xp, p, q, g: (p - 0.5 * g, p * g), 8).update((p, np.empty(n)), (g,))
+    assert found[0] is p
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("n", [5, 100])
+def test_a_result_that_is_an_input_whose_view_is_a_target(n):
+    g = np.arange(n, dtype=np.float64)
+    p, q = g[:], np.zeros(n)
+    Fused(xp, lambda xp, p, q, g: (q, g), 8).update((p, q), (g,))
+    np.testing.assert_array_equal(q, np.arange(n))
+    np.testing.assert_array_equal(p, 0)
+
+
+def sgd(xp, p, g, lr):
+    return (p - lr * g,)
+
+
+@pytest.mark.parametrize("n", [5, 100])
+def test_targets_that_cannot_be_written_give_new_arrays(n):
+    p, g = np.broadcast_to(np.float32(1), (n,)), np.ones(n, "f4")
+    (found,) = Fused(xp, sgd, 8).update((p,), (g, 0.5))
+    assert found is not p
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.full(n, 0.5))
+    np.testing.assert_array_equal(p, 1)
+
+
+@pytest.mark.parametrize("n", [5, 100])
+def test_a_result_of_another_dtype_gives_a_new_array(n):
+    p = np.ones(n, "f4")
+    (found,) = Fused(xp, sgd, 8).update((p,), (np.ones(n, "f8"), 0.5))
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(p, 1)
+
+
+@pytest.mark.parametrize("layout", [lambda x: x.T, lambda x: x[::2], lambda x: x[:, 1:]])
+def test_targets_of_any_layout_are_written_in_place(layout):
+    p, g = (np.random.default_rng(i).normal(size=(20, 30)) for i in range(2))
+    target, gradient = layout(p), layout(g)
+    expected = target - 0.1 * gradient
+    (found,) = Fused(xp, sgd, 8).update((target,), (gradient, 0.1))
+    assert found is target
+    np.testing.assert_array_equal(layout(p), expected)
+
+
+def test_results_are_new_arrays():
+    x = np.ones(100)
+    a, b = Fused(xp, lambda xp, x: (x, x), 8)(x)
+    assert not np.may_share_memory(a, b)
+    assert not np.may_share_memory(a, x)
+
+
+def test_scalars_are_read_anew_at_every_call():
+    f = Fused(xp, lambda xp, x, s, t: x * (1 - s**t), 8)
+    x = np.arange(100, dtype="f4")
+    for s, t in ((0.9, 1), (0.9, 2), (0.5, 3), (2, 0.5)):
+        same(f(x, s, t), x * (1 - s**t))
+
+
+def test_an_error_in_the_formula_is_raised_where_it_belongs():
+    with pytest.raises(ZeroDivisionError):
+        Fused(xp, lambda xp, x, s: x * (1 / s), 8)(np.ones(100), 0.0)
+    with pytest.raises(AttributeError, match="sine"):
+        Fused(xp, lambda xp, x: xp.sine(x), 8)(np.ones(100))
+
+
+def test_warnings_obey_errstate():
+    f = Fused(xp, lambda xp, x: 1.0 / x, 8)
+    with warnings.catch_warnings(), np.errstate(divide="ignore"):
+        warnings.simplefilter("error")
+        f(np.zeros(100))
+
+
+def test_it_is_safe_among_threads():
+    f, x = Fused(xp, gelu, 64), data(5000, "float32", 0)
+    expected, found = gelu(xp, x), []
+    threads = [threading.Thread(target=lambda: found.extend(f(x) for _ in range(20))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 80
+    for y in found:
+        same(y, expected)
