@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import product
 from typing import Any
 
@@ -36,7 +36,6 @@ class NumpyBackend(Backend):
             raise ValueError(f"device={device!r}: backend numpy has one device and no names for it; say 'numpy'")
         super().__init__()
         self._local = threading.local()
-        self._fused: dict[Callable[..., Any], Fused] = {}
 
     @classmethod
     def why_unavailable(cls) -> str | None:
@@ -87,9 +86,7 @@ class NumpyBackend(Backend):
             np.add.at(out.reshape(-1), index, values.reshape(-1))
         return out
 
-    def windows(
-        self, x: Any, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
-    ) -> Any:
+    def windows(self, x: Any, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Any:
         """Slide a window over the last N axes, as a read-only view."""
         batch = x.ndim - len(size)
         out = window_counts(x.shape[batch:], size, stride, dilation)
@@ -118,10 +115,11 @@ class NumpyBackend(Backend):
         lead = columns.shape[: columns.ndim - 2 * len(size)]
         x = np.zeros((*lead, *spatial), dtype=columns.dtype)
         for place in product(*map(range, size)):
-            target = tuple(
-                slice(p * d, p * d + (n - 1) * s + 1, s) for p, d, n, s in zip(place, dilation, out, stride, strict=True)
+            target: tuple[Any, ...] = tuple(
+                slice(p * d, p * d + (n - 1) * s + 1, s)
+                for p, d, n, s in zip(place, dilation, out, stride, strict=True)
             )
-            x[(..., *target)] += columns[(..., *place, *[slice(None)] * len(size))]
+            x[..., *target] += columns[..., *place, *[slice(None)] * len(size)]
         return x
 
     def random_bits(self, seed: int, position: int, count: int) -> Any:
@@ -145,14 +143,18 @@ class NumpyBackend(Backend):
         words = raw.view(np.uint32) if sys.byteorder == "little" else raw.astype("<u8").view("<u4").astype(np.uint32)
         return words[skip : skip + count]
 
-    def update(self, formula: Callable[..., tuple[Any, ...]], targets: tuple[Any, ...], *inputs: Any) -> tuple[Any, ...]:
+    def update(
+        self, formula: Callable[..., tuple[Any, ...]], targets: tuple[Any, ...], *inputs: Any
+    ) -> tuple[Any, ...]:
         """Write the formula's results over the targets, in one pass; into new arrays where a target is read-only."""
         return self.fuse(formula).update(targets, inputs)
 
-    def fuse(self, formula: Callable[..., Any]) -> Fused:
-        """Compile the formula, see `dzbackend_numpy.fuse`; the same formula is compiled once."""
-        try:
-            return self._fused[formula]
-        except KeyError:
-            fused = self._fused[formula] = Fused(self.xp, formula)
-            return fused
+    def fuse(self, formula: Callable[..., Any]) -> "Fused":
+        """Compile the formula, see `dzbackend_numpy.fuse`."""
+        return _fused(self.xp, formula)
+
+
+@lru_cache(maxsize=256)
+def _fused(xp: Any, formula: Callable[..., Any]) -> "Fused":
+    """Keep what was compiled, as long as formulas are not made anew for every call."""
+    return Fused(xp, formula)

@@ -15,8 +15,8 @@ from .trace import Program, trace
 __all__ = ["Fused", "run"]
 
 
-#: Elements in a block. Measured for Adam and SGD in float32: 8192 is 1.5 times slower (calls), 65536 no faster (cache),
-#: and a second thread wins nothing but on transcendental functions, for the interpreter lock changes hands at each call.
+#: Elements in a block. Measured for Adam and SGD in float32: 8192 is 1.5 times slower (calls), 65536 no faster (cache).
+#: A second thread gains on transcendental functions alone, for the interpreter lock changes hands at each call.
 BLOCK = 32768
 
 Formula = Callable[..., Any]
@@ -50,7 +50,8 @@ class Fused:
 
     def _program(self, inputs: tuple[Any, ...], targets: int) -> Program | None:
         """Return the program for inputs like these, None where the plain evaluation has to do."""
-        shape, signature = None, [targets]
+        shape = None
+        signature: list[Any] = [targets]
         for x in inputs:
             kind = type(x)
             if kind is np.ndarray:
@@ -94,7 +95,7 @@ def _assign(targets: tuple[Any, ...], inputs: tuple[Any, ...], results: tuple[An
         if target.shape != result.shape or target.dtype != result.dtype:
             return results
         # A formula may hand back an input, or a view of one: what may lie in a target is copied before any is written.
-        lent = result.base is not None or any([result is x for x in inputs])
+        lent = result.base is not None or any(result is x for x in inputs)
         taken.append(result.copy() if lent else result)
     for target, result in zip(targets, taken, strict=True):
         np.copyto(target, result)

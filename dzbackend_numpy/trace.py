@@ -9,8 +9,10 @@ import numpy as np
 __all__ = ["Program", "trace"]
 
 #: Functions of the namespace that are elementwise and no ufuncs.
-ELEMENTWISE = frozenset("astype ceil clip floor full_like ones_like round sign trunc where zeros_like".split())
-OPERATORS = {
+ELEMENTWISE = frozenset(
+    ("astype", "ceil", "clip", "floor", "full_like", "ones_like", "round", "sign", "trunc", "where", "zeros_like")
+)
+OPERATORS: dict[str, tuple[Callable[..., Any], Any]] = {
     "add": (operator.add, np.add),
     "sub": (operator.sub, np.subtract),
     "mul": (operator.mul, np.multiply),
@@ -58,7 +60,7 @@ class Program(NamedTuple):
         return registers
 
 
-class CannotFuse(Exception):
+class CannotFuseError(Exception):
     """The formula does something that has no place in a straight-line program."""
 
 
@@ -77,7 +79,7 @@ class Value:
         return self.sample.dtype
 
     def __bool__(self) -> bool:
-        raise CannotFuse("the formula branches on a value")
+        raise CannotFuseError("the formula branches on a value")
 
     def __pow__(self, other: Any) -> Any:
         return self.tracer.power(self, other)
@@ -114,7 +116,7 @@ class Tracer:
             return lambda *operands: self.record(None, Copied(function), *operands)
         if isinstance(function, type | np.dtype | float):  # dtypes and constants: xp.float32, xp.pi
             return function
-        raise CannotFuse(f"xp.{name} is not known to be elementwise")
+        raise CannotFuseError(f"xp.{name} is not known to be elementwise")
 
     def new(self, sample: Any) -> Value:
         """Return a stand-in for values like `sample`."""
@@ -126,7 +128,7 @@ class Tracer:
         if isinstance(obj, Value):
             return obj
         if isinstance(obj, np.ndarray):
-            raise CannotFuse("the formula closes over an array")
+            raise CannotFuseError("the formula closes over an array")
         value = self.new(obj)
         self.constants[value.number] = obj
         return value
@@ -142,7 +144,7 @@ class Tracer:
             result = self.new(plain(*samples))
             self.prelude.append((plain, numbers, result.number))
         else:
-            raise CannotFuse("a function of the namespace needs an array")
+            raise CannotFuseError("a function of the namespace needs an array")
         return result
 
     def power(self, base: Any, exponent: Any) -> Value:
@@ -151,7 +153,7 @@ class Tracer:
         if floating and type(exponent) in (int, float) and exponent in (0.5, 2):
             return self.record(None, np.square if exponent == 2 else np.sqrt, base)
         if type(self.lift(base).sample) is type(self.lift(exponent).sample) is int:
-            raise CannotFuse("int ** int may be an int or a float")
+            raise CannotFuseError("int ** int may be an int or a float")
         return self.record(operator.pow, Copied(operator.pow), base, exponent)
 
 
@@ -203,9 +205,7 @@ def trace(xp: Any, formula: Callable[..., Any], signature: Sequence[Any], target
     return _allocate(tracer, len(values), [r.number for r in found], dtypes, targets, many)
 
 
-def _allocate(
-    tracer: Tracer, inputs: int, results: list[int], dtypes: list[Any], targets: int, many: bool
-) -> Program:
+def _allocate(tracer: Tracer, inputs: int, results: list[int], dtypes: list[Any], targets: int, many: bool) -> Program:
     """Give every value a register: scratch memory is used again as soon as its value is no longer needed."""
     registers: list[Any] = [None] * len(tracer.samples)
     for number, constant in tracer.constants.items():
@@ -237,6 +237,4 @@ def _allocate(
     for output, result in zip(outputs, results, strict=True):
         if place[result] != output:
             steps.append(_call(_copy, [place[result]], output))
-    return Program(
-        registers, tracer.prelude, steps, list(range(inputs)), outputs, list(scratch.items()), dtypes, many
-    )
+    return Program(registers, tracer.prelude, steps, list(range(inputs)), outputs, list(scratch.items()), dtypes, many)

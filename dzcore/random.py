@@ -13,6 +13,7 @@ one exact conversion, so that initial weights, dropout masks and shuffles are eq
 
 import os
 import threading
+from itertools import pairwise
 from math import prod
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -104,8 +105,8 @@ class Generator:
         """Draw from the normal distribution.
 
         One word a value: a sign, and 31 bits that are looked up in a table of quantiles of |x| with linear
-        interpolation in integers (error below 0.008, and that only beyond 3.4), the last of 4096 intervals in a table
-        of its own, up to 6.2. The resolution is 2**-21 in every dtype.
+        interpolation in integers (error below 0.0021 up to 3.3, below 0.015 beyond), the last of 4096 intervals in
+        a table of its own, up to 6.2. The resolution is 2**-21 in every dtype.
         """
         own, shape = _open(backend), _tuple(shape)
         _width(dtype)
@@ -179,9 +180,10 @@ def _quantiles(backend: Backend) -> tuple[Any, Any]:
     """
     if backend not in _tables:
         table = _quantile_table or _compute_quantiles()
-        steps = [b - a for a, b in zip(table, table[1:], strict=False)]
+        steps = [b - a for a, b in pairwise(table)]
         xp, device = backend.xp, backend.device
-        _tables[backend] = tuple(xp.asarray(t, dtype=xp.int64, device=device) for t in (table, steps))  # type: ignore[assignment]
+        table_, steps_ = (xp.asarray(t, dtype=xp.int64, device=device) for t in (table, steps))
+        _tables[backend] = table_, steps_
     return _tables[backend]
 
 

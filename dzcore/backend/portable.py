@@ -52,9 +52,7 @@ def window_counts(
     return tuple(r // s + 1 for r, s in zip(room, stride, strict=True))
 
 
-def windows(
-    xp: Any, x: Any, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
-) -> Any:
+def windows(xp: Any, x: Any, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Any:
     """Take window offset + window start along each axis: (..., *spatial) to (..., *size, *out)."""
     rank, batch = len(size), x.ndim - len(size)
     out = window_counts(tuple(x.shape[batch:]), size, stride, dilation)

@@ -9,7 +9,7 @@ from .shape import normalize_axis
 __all__ = ["leaky_relu", "log_softmax", "relu", "sigmoid", "softmax", "softplus"]
 
 
-@rule(extends=True, x=lambda gy, y: gy * (y * (1.0 - y)))
+@rule(extends=True, x=lambda gy, y: gy * (y - y * y))
 def sigmoid(xp: Any, x: Any) -> Any:
     """Calculate 1 / (1 + e⁻ˣ), as tanh(x/2)/2 + 1/2, which cannot overflow."""
     y = xp.tanh(x * 0.5)

@@ -1,6 +1,6 @@
 """The backward pass: one sweep over the graph in reverse order of creation."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -12,9 +12,12 @@ __all__ = ["backward", "grad", "reachable"]
 
 
 def sweep(
-    seeds: Iterable[tuple[Value, Any]], create_graph: bool, needed: set[Value] | None = None
+    seeds: Iterable[tuple[Value, Any]],
+    create_graph: bool,
+    needed: set[Value] | None = None,
+    watch: Collection[Value] | None = (),
 ) -> Iterator[tuple[Value, Any]]:
-    """Yield every value that the seeds were computed from, once, with its complete gradient.
+    """Yield every leaf that the seeds were computed from, and what is in `watch` (None: all), once, with its gradient.
 
     Gradients are raw arrays, or Variables with `create_graph`. Only values in `needed` are visited, if given.
     The table of pending gradients is keyed by creation number; the largest is always complete, since whoever
@@ -22,44 +25,41 @@ def sweep(
     """
     table: dict[int, tuple[Value, Any]] = {}
     heap: list[int] = []
-
-    def deliver(value: Value, g: Any) -> None:
+    for value, g in seeds:
         key = value.order
         if key in table:
-            table[key] = (value, _added(value, table[key][1], g))
+            g = _added(value, table[key][1], g)
         else:
-            table[key] = (value, g)
             heappush(heap, -key)
-
-    for value, g in seeds:
-        deliver(value, g)
+        table[key] = (value, g)
     while heap:
         value, gy = table.pop(-heappop(heap))
-        yield value, gy
         edges = value.edges
-        if not edges:
-            continue
-        if value.__class__ is Part:
-            deliver(edges[0], {value.index: gy})
-            continue
+        if not edges or watch is None or value in watch:
+            yield value, gy
+            if not edges:
+                continue
+        kind = value.__class__
+        if kind is Node and not create_graph and needed is None:  # nearly always
+            gxs = value.plan.pull(value.backend.ops, gy, *value.saved)  # type: ignore[attr-defined]
+        else:
+            gxs = value.pull(gy, create_graph, needed)
         i = 0
-        for g in value.pull(gy, create_graph, needed):
-            if g is not None:
-                edge = edges[i]
-                if needed is None or edge in needed:
-                    key = edge.order
-                    if key in table:
-                        table[key] = (edge, _added(edge, table[key][1], g))
-                    else:
-                        table[key] = (edge, g)
-                        heappush(heap, -key)
+        for g in gxs:
+            edge = edges[i]
             i += 1
+            if g is None or (needed is not None and edge not in needed):
+                continue
+            key = edge.order
+            if key in table:
+                table[key] = (edge, _added(edge, table[key][1], g))
+            else:
+                table[key] = (edge, g)
+                heappush(heap, -key)
 
 
 def _added(value: Value, old: Any, new: Any) -> Any:
     """Add two gradients of one value; they must agree, since broadcasting here would hide a wrong rule."""
-    if isinstance(old, dict):  # of a user's Function: a gradient for each of its outputs
-        return old | {i: _added(value, old[i], g) if i in old else g for i, g in new.items()}
     if old.shape != new.shape or old.dtype != new.dtype:
         raise GraphError(
             f"two gradients of one {value.name} disagree: shape {old.shape}, dtype {old.dtype}, "
@@ -77,7 +77,9 @@ def backward(y: Variable, *, retain_grad: bool = False, create_graph: bool = Fal
         )
     seed = Variable._of(_ones(y), y.backend, None) if y.node.grad is None else y.node.grad
     y.node.grad = None
-    for value, gy in sweep([(y.node, seed if create_graph else seed._data)], create_graph):
+    for value, gy in sweep(
+        [(y.node, seed if create_graph else seed._data)], create_graph, watch=None if retain_grad else ()
+    ):
         if isinstance(value, Leaf):
             if gy.shape != value.shape or gy.dtype != value.dtype:
                 raise GraphError(
@@ -128,7 +130,7 @@ def grad(
         for y, g in zip(ys, seeds, strict=True)
         if y.node is not None and y.node in needed
     ]
-    found = {value: gy for value, gy in sweep(starts, create_graph, needed) if value in targets}
+    found = dict(sweep(starts, create_graph, needed, targets))
     results: list[Variable | None] = []
     for i, x in enumerate(xs):
         gx = found.get(x.node) if x.node is not None else None

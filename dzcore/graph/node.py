@@ -71,12 +71,12 @@ class Node(Value):
 
     def pull(self, gy: Any, create_graph: bool, needed: "set[Value] | None") -> Sequence[Any]:
         plan = self.plan
-        env = plan.variables(self, gy) if create_graph else (self.backend.ops, gy, *self.saved)
-        if needed is None:
-            return [gradient(*pick(env)) for gradient, pick in plan.pulls]
+        xp, saved = plan.variables(self) if create_graph else (self.backend.ops, self.saved)
+        if needed is None or all(edge in needed for edge in self.edges):
+            return plan.pull(xp, gy, *saved)  # type: ignore[no-any-return]
         return [
-            gradient(*pick(env)) if edge in needed else None
-            for edge, (gradient, pick) in zip(self.edges, plan.pulls, strict=True)
+            gradient(xp, gy, *saved) if edge in needed else None
+            for edge, gradient in zip(self.edges, plan.gradients, strict=True)
         ]
 
     @property
@@ -105,7 +105,7 @@ class Fit(Value):
 
         xp = namespaces.variables if create_graph else self.backend.ops
         if gy.shape != self.shape:
-            gy = xp.sum_to(gy, self.shape)
+            gy = xp.sum_to(gy, shape=self.shape)
         return (gy if gy.dtype == self.dtype else xp.astype(gy, self.dtype),)
 
 
@@ -121,6 +121,21 @@ class Part(Value):
         self.order = next_order()
         self.index = index
 
+    def pull(self, gy: Any, create_graph: bool, needed: "set[Value] | None") -> Sequence[Any]:
+        return (Gathered({self.index: gy}),)
+
     @property
     def name(self) -> str:
         return self.edges[0].name
+
+
+class Gathered(dict[int, Any]):
+    """The gradients of a Function's outputs so far, by index; the engine adds them up like any gradient."""
+
+    shape = dtype = None
+
+    def __add__(self, other: "Gathered") -> "Gathered":
+        both = Gathered(self)
+        for index, g in other.items():
+            both[index] = both[index] + g if index in both else g
+        return both

@@ -14,8 +14,7 @@ wanted, and on Variables with `xp` being dzcore itself when derivatives of the d
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial, update_wrapper
-from operator import itemgetter
+from functools import update_wrapper
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,46 +30,34 @@ __all__ = ["Plan", "namespaces", "rule"]
 namespaces = SimpleNamespace(variables=None)
 
 Gradient = Callable[..., Any]
-Pick = Callable[[tuple[Any, ...]], tuple[Any, ...]]
-
-
-def _picker(indices: Sequence[int]) -> Pick:
-    """Return a function that picks these items of a tuple, as a tuple (itemgetter alone unwraps a single one)."""
-    if len(indices) > 1:
-        return itemgetter(*indices)
-    return itemgetter(slice(indices[0], indices[0] + 1) if indices else slice(0))
 
 
 class Plan:
     """What one rule keeps, and how it computes gradients, for one choice of the inputs that need them."""
 
-    __slots__ = ("keep", "links", "name", "pulls")
+    __slots__ = ("gradients", "keep", "links", "name", "pull")
 
     def __init__(self, spec: "Spec", needs: tuple[bool, ...]) -> None:
         self.name = spec.name
-        arrays = spec.arrays if spec.arrays[:1] != ["*"] else [f"*{i}" for i in range(len(needs))]
-        known = [*arrays, "y", *spec.options]  # in the order of the tuple that `keep` picks from
-        formulas: list[tuple[Gradient, list[str]]] = []
-        for position, (array, needed) in enumerate(zip(arrays, needs, strict=True)):
-            if needed:
-                gradient = spec.gradients[array if array[0] != "*" else "*"]
-                wants = _parameters(gradient)
-                if wants[0] == "position":
-                    wants = wants[1:]
-                    gradient = partial(gradient, position)
-                formulas.append((gradient, wants))
-        saved = list(dict.fromkeys(want for _, wants in formulas for want in wants if want not in ("xp", "gy")))
-        self.keep: Pick = _picker([known.index(name) for name in saved])
-        env = ["xp", "gy", *saved]
-        self.pulls = [(gradient, _picker([env.index(want) for want in wants])) for gradient, wants in formulas]
-        edge = iter(range(len(formulas)))
-        edges = {array: next(edge) if needed else None for array, needed in zip(arrays, needs, strict=True)}
+        arrays = [f"x{i}" for i in range(len(needs))] if spec.variadic else spec.arrays
+        needed = [i for i, need in enumerate(needs) if need]
+        formulas = {f"g{i}": spec.formula(i) for i in needed}
+        wants = [_parameters(formula) for formula in formulas.values()]
+        saved = list(dict.fromkeys(name for names in wants for name in names if name not in ("xp", "gy")))
+        edges = {arrays[i]: edge for edge, i in enumerate(needed)}
         #: Where each saved value hangs in the graph: at an edge, nowhere (None), at the node ("y"), or no array ("").
-        self.links = [edges[name] if name in edges else "y" if name == "y" else "" for name in saved]
+        self.links = [edges.get(n) if n in arrays else "y" if n == "y" else "" for n in saved]
+        # The rest is calls of the formulas with the right arguments, written out: keep(x1, x2, y) -> saved,
+        # pull(xp, gy, *saved) -> gradients, and each gradient alone.
+        calls = [f"{g}({', '.join(names)})" for g, names in zip(formulas, wants, strict=True)]
+        given = f"lambda {', '.join(['xp', 'gy', *saved])}: "
+        self.keep = eval(f"lambda {', '.join([*arrays, 'y', *spec.options])}: ({', '.join([*saved, ''])})")
+        self.pull = eval(given + f"({', '.join([*calls, ''])})", formulas)
+        self.gradients = [eval(given + call, formulas) for call in calls]
 
-    def variables(self, node: Node, gy: Any) -> tuple[Any, ...]:
-        """Return what the formulas name as Variables that hang in the graph where their values came from."""
-        values: list[Any] = [namespaces.variables, gy]
+    def variables(self, node: Node) -> tuple[Any, list[Any]]:
+        """Return the namespace of Variables, and what the node saved as Variables that hang where they came from."""
+        values: list[Any] = []
         for link, value in zip(self.links, node.saved, strict=True):
             if link == "" or is_scalar(value):
                 values.append(value)
@@ -83,34 +70,57 @@ class Plan:
                 if isinstance(source, Fit):
                     source = source.edges[0]
             values.append(Variable._of(value, node.backend, source))
-        return tuple(values)
+        return namespaces.variables, values
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:
     """Return the names of a function's parameters, without importing inspect."""
+    if isinstance(function, _Positioned):
+        return function.names
     code = function.__code__
     return list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
 
 
 class Spec:
-    """What a rule says of itself: names of its arrays (`["*"]` for any number) and options, its formulas."""
+    """What a rule says of itself: the names of its arrays and options, and its formulas."""
 
     def __init__(self, forward: Callable[..., Any], gradients: Mapping[str, Gradient], elementwise: bool) -> None:
         code = forward.__code__
+        names = code.co_varnames
         self.name = forward.__name__.lstrip("_")
         self.forward = forward
         self.elementwise = elementwise
-        self.gradients = dict(gradients)
-        variadic = bool(code.co_flags & 0x04)  # CO_VARARGS
-        self.arrays = ["*"] if variadic else list(code.co_varnames[1 : code.co_argcount])
-        self.options = list(code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount])
-        if variadic:
-            self.gradients = {"*": gradient for gradient in gradients.values()}
+        self.gradients = gradients
+        self.variadic = bool(code.co_flags & 0x04)  # `*arrays`
+        self.arrays = list(names[1 : code.co_argcount])
+        self.options = list(names[code.co_argcount : code.co_argcount + code.co_kwonlyargcount])
         self.plans: dict[tuple[bool, ...], Plan] = {}
 
-    def plan(self, needs: tuple[bool, ...]) -> Plan:
-        plan = self.plans[needs] = Plan(self, needs)
-        return plan
+    def formula(self, i: int) -> Gradient:
+        """Return the formula of input i; of a variadic rule there is one for all, which takes i first."""
+        if self.variadic:
+            (shared,) = self.gradients.values()
+            return _Positioned(shared, i)
+        return self.gradients[self.arrays[i]]
+
+    def plan(self, *needs: bool) -> Plan:
+        try:
+            return self.plans[needs]
+        except KeyError:
+            plan = self.plans[needs] = Plan(self, needs)
+            return plan
+
+
+class _Positioned:
+    """`shared(position, …)` as a formula without its first parameter."""
+
+    def __init__(self, shared: Gradient, position: int) -> None:
+        self.shared = shared
+        self.position = position
+        self.names = _parameters(shared)[1:]
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.shared(self.position, *arguments)
 
 
 def rule(*, extends: bool = False, elementwise: bool = False, **gradients: Gradient) -> Callable[[Callable[..., Any]], Any]:
@@ -124,8 +134,8 @@ def rule(*, extends: bool = False, elementwise: bool = False, **gradients: Gradi
         spec = Spec(forward, gradients, elementwise)
         if extends:
             EXTENSIONS[spec.name] = forward
-        kind = {1: _unary, 2: _binary}.get(len(spec.arrays)) if spec.arrays != ["*"] and not spec.options else None
-        apply = (kind or _general)(spec)
+        form = _general if spec.variadic or spec.options else {1: _unary, 2: _binary}.get(len(spec.arrays), _general)
+        apply = form(spec)
         update_wrapper(apply, forward)
         apply.spec = spec
         return apply
@@ -138,7 +148,7 @@ def rule(*, extends: bool = False, elementwise: bool = False, **gradients: Gradi
 
 def _unary(spec: Spec) -> Any:
     forward = spec.forward
-    plan = spec.plan((True,)) if spec.gradients else None
+    plan = spec.plan(True) if spec.gradients else None
 
     def apply(x: Any) -> Variable:
         if not isinstance(x, Variable):
@@ -157,7 +167,7 @@ def _unary(spec: Spec) -> Any:
             result.node = node = Node()
             node.plan = plan
             node.edges = (edge,)
-            node.saved = plan.keep((data, y))
+            node.saved = plan.keep(data, y)
             node.backend = backend
             node.grad = None
             node.order = next_order()
@@ -168,8 +178,8 @@ def _unary(spec: Spec) -> Any:
 
 def _binary(spec: Spec) -> Any:
     forward = spec.forward
-    plans = spec.plans
     elementwise = spec.elementwise
+    both, first, second = spec.plan(True, True), spec.plan(True, False), spec.plan(False, True)
 
     def apply(x1: Any, x2: Any) -> Variable:
         if isinstance(x1, Variable):
@@ -202,17 +212,22 @@ def _binary(spec: Spec) -> Any:
         result.backend = backend
         result.node = result.name = None
         if (edge1 is not None or edge2 is not None) and recording.get():
-            needs = (edge1 is not None, edge2 is not None)
-            plan = plans.get(needs) or spec.plan(needs)
-            if elementwise:
-                if edge1 is not None and (data1.shape != y.shape or data1.dtype != y.dtype):
-                    edge1 = Fit(backend, edge1, data1.shape, data1.dtype)
-                if edge2 is not None and (data2.shape != y.shape or data2.dtype != y.dtype):
-                    edge2 = Fit(backend, edge2, data2.shape, data2.dtype)
             result.node = node = Node()
-            node.plan = plan
+            if edge1 is None:
+                node.plan = plan = second
+            elif edge2 is None:
+                node.plan = plan = first
+            else:
+                node.plan = plan = both
+            node.saved = plan.keep(data1, data2, y)
+            if elementwise and not (
+                is_scalar(data1)
+                or is_scalar(data2)
+                or (data1.shape == data2.shape and data1.dtype == data2.dtype)
+            ):
+                edge1 = edge1 and _fitted(edge1, data1, y, backend)
+                edge2 = edge2 and _fitted(edge2, data2, y, backend)
             node.edges = (edge2,) if edge1 is None else (edge1,) if edge2 is None else (edge1, edge2)
-            node.saved = plan.keep((data1, data2, y))
             node.backend = backend
             node.grad = None
             node.order = next_order()
@@ -223,7 +238,7 @@ def _binary(spec: Spec) -> Any:
 
 def _general(spec: Spec) -> Any:
     forward = spec.forward
-    plans = spec.plans
+    elementwise = spec.elementwise
     names = spec.options
 
     def apply(*inputs: Any, **options: Any) -> Variable:
@@ -242,23 +257,26 @@ def _general(spec: Spec) -> Any:
         result = Variable._of(y, backend, None)
         if spec.gradients and any(x.node is not None for x in variables) and recording.get():
             edges = [x.node if isinstance(x, Variable) else None for x in inputs]
-            needs = tuple(edge is not None for edge in edges)
             result.node = node = Node()
-            node.plan = plan = plans.get(needs) or spec.plan(needs)
+            node.plan = plan = spec.plan(*[edge is not None for edge in edges])
+            node.saved = plan.keep(*arrays, y, *[options[name] for name in names])
             node.edges = tuple(
-                Fit(backend, edge, data.shape, data.dtype)
-                if spec.elementwise and (data.shape != y.shape or data.dtype != y.dtype)
-                else edge
+                _fitted(edge, data, y, backend) if elementwise else edge
                 for edge, data in zip(edges, arrays, strict=True)
                 if edge is not None
             )
-            node.saved = plan.keep((*arrays, y, *[options[name] for name in names]))
             node.backend = backend
             node.grad = None
             node.order = next_order()
         return result
 
     return apply
+
+
+def _fitted(edge: Value, data: Any, y: Any, backend: Any) -> Value:
+    """Return the edge, by way of a `Fit` where the operand was broadcast or promoted."""
+    same = data.shape == y.shape and data.dtype == y.dtype
+    return edge if same else Fit(backend, edge, data.shape, data.dtype)
 
 
 def _mixed(spec: Spec, inputs: Sequence[Any]) -> MixedBackendError:

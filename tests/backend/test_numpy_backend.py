@@ -15,12 +15,18 @@ from tests.backend.test_portable import VALUES, geometry, integers
 from tests.strict_backend import StrictBackend
 
 numpy = NumpyBackend()
-DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
-          "complex64", "complex128"]  # fmt: skip
+DTYPES = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
+          "float64", "complex64", "complex128"]  # fmt: skip
 
 
-@given(data=st.data(), size=st.integers(0, 7), n=st.integers(0, 20), tail=st.sampled_from([(), (1,), (3,), (2, 2), (0,)]),
-       dtype=st.sampled_from(["float16", "float32", "float64", "int32"]), kind=st.sampled_from(["int32", "int64", "uint8"]))  # fmt: skip
+@given(
+    data=st.data(),
+    size=st.integers(0, 7),
+    n=st.integers(0, 20),
+    tail=st.sampled_from([(), (1,), (3,), (2, 2), (0,)]),
+    dtype=st.sampled_from(["float16", "float32", "float64", "int32"]),
+    kind=st.sampled_from(["int32", "int64", "uint8"]),
+)
 def test_index_add_is_the_portable_one(data, size, n, tail, dtype, kind):
     n = n if size else 0
     index = np.array(data.draw(st.lists(st.integers(0, max(size - 1, 0)), min_size=n, max_size=n)), dtype=kind)
