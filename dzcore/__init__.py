@@ -1,6 +1,6 @@
 """dzcore: a small define-by-run deep-learning framework on any array library that speaks the array API standard."""
 
-from . import backend, errors, functions, graph, random
+from . import backend, errors, functions, graph, io, layers, models, optimizers, random
 from ._version import __version__
 from .backend import (
     Backend,
@@ -29,6 +29,8 @@ from .graph import (
     test_mode,
     using_config,
 )
+from .layers import Layer
+from .models import Model
 
 globals().update(_dtypes)
 
@@ -36,9 +38,9 @@ globals().update(_dtypes)
 __array_api_version__ = "2024.12"
 
 __all__ = [
-    "Backend", "Config", "Function", "Parameter", "Variable", "__version__", "as_array", "as_variable",
+    "Backend", "Config", "Function", "Layer", "Model", "Parameter", "Variable", "__version__", "as_array", "as_variable",
     "available_backends", "backend", "backend_of", "current_backend", "errors", "explain_backend", "functions",
-    "get_backend", "grad", "graph", "no_grad", "random", "refresh_backends", "register_backend",
+    "get_backend", "grad", "graph", "io", "layers", "models", "no_grad", "optimizers", "random", "refresh_backends", "register_backend",
     "set_default_backend", "test_mode", "use_backend", "using_config",
     *errors.__all__, *functions.__all__, *_dtypes,
 ]  # fmt: skip

@@ -11,7 +11,16 @@ from .registry import (
     register_backend,
     unregister_backend,
 )
-from .select import Selection, backend_of, current_backend, explain_backend, set_default_backend, use_backend
+from .select import (
+    Selection,
+    accelerator_backend,
+    backend_of,
+    current_backend,
+    explain_backend,
+    host_backend,
+    set_default_backend,
+    use_backend,
+)
 
 __all__ = [
     "API_VERSION",
@@ -20,12 +29,14 @@ __all__ = [
     "HostArray",
     "InstalledBackend",
     "Selection",
+    "accelerator_backend",
     "available_backends",
     "backend_of",
     "current_backend",
     "describe_backends",
     "explain_backend",
     "get_backend",
+    "host_backend",
     "installed_backends",
     "refresh_backends",
     "register_backend",

@@ -5,7 +5,7 @@ the usable backend of highest priority. What was asked for by name is used or ra
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import NamedTuple
@@ -16,7 +16,16 @@ from .base import Backend
 from .discovery import comma
 from .registry import get_backend
 
-__all__ = ["Selection", "backend_of", "current_backend", "explain_backend", "set_default_backend", "use_backend"]
+__all__ = [
+    "Selection",
+    "accelerator_backend",
+    "backend_of",
+    "current_backend",
+    "explain_backend",
+    "host_backend",
+    "set_default_backend",
+    "use_backend",
+]
 
 VARIABLE = "DZCORE_BACKEND"
 
@@ -107,21 +116,58 @@ def _by_priority() -> Selection:
         raise BackendNotFoundError(registry.NONE_INSTALLED)
     classes = _ranked()
     problems = [answer.message for answer in found.values() if not isinstance(answer, type)]
+    backend = _first_usable(classes, problems)
+    if backend is None:
+        raise BackendUnavailableError("\n  ".join(["No installed backend can be used here.", *sorted(problems)]))
+    names = comma(sorted(cls.name for cls in classes))
+    return Selection(backend, f"the usable backend of highest priority among: {names}")
+
+
+def _first_usable(classes: Iterable[type[Backend]], problems: list[str]) -> Backend | None:
     for cls in classes:
         try:
-            backend = get_backend(cls.name)
+            return get_backend(cls.name)
         except BackendError as error:
             problems.append(str(error))
-        else:
-            names = comma(sorted(each.name for each in classes))
-            return Selection(backend, f"the usable backend of highest priority among: {names}")
-    raise BackendUnavailableError("\n  ".join(["No installed backend can be used here.", *sorted(problems)]))
+    return None
 
 
 def _ranked() -> list[type[Backend]]:
     """Every class that loads, the highest priority first. The lower ones need not even be asked whether they work."""
     classes = [answer for answer in registry.resolve_all().values() if isinstance(answer, type)]
     return sorted(classes, key=lambda cls: (-cls.priority, cls.name))
+
+
+def host_backend() -> Backend:
+    """Return the current backend if it is no accelerator, else the usable one of highest priority that is none."""
+    return _of_kind(accelerator=False)
+
+
+def accelerator_backend() -> Backend:
+    """Return the current backend if it is an accelerator, else the usable accelerator of highest priority.
+
+    Raises:
+        BackendNotFoundError: no accelerator is installed.
+        BackendUnavailableError: none can be used here; each with its reason.
+    """
+    return _of_kind(accelerator=True)
+
+
+def _of_kind(*, accelerator: bool) -> Backend:
+    with suppress(BackendError):
+        current = current_backend()
+        if current.accelerator == accelerator:
+            return current
+    kind = "accelerator" if accelerator else "host"
+    problems: list[str] = []
+    backend = _first_usable((cls for cls in _ranked() if cls.accelerator == accelerator), problems)
+    if backend is not None:
+        return backend
+    if problems:
+        raise BackendUnavailableError("\n  ".join([f"No {kind} backend can be used here.", *sorted(problems)]))
+    broken = [answer.message for answer in registry.resolve_all().values() if not isinstance(answer, type)]
+    installed = f"Installed: {comma(registry.resolve_all())}."
+    raise BackendNotFoundError("\n  ".join([f"No {kind} backend is installed. {installed}", *broken]))
 
 
 def backend_of(array: object) -> Backend:

@@ -20,10 +20,7 @@ def dropout(x: Any, dropout_ratio: float = 0.5, *, mode: str = "inverted") -> Va
     Raises:
         ValueError: unless 0 <= p < 1; dropping everything has no expected value to keep.
     """
-    if not 0 <= dropout_ratio < 1:
-        raise ValueError(f"dropout_ratio={dropout_ratio} must be at least 0 and less than 1")
-    if mode not in ("inverted", "direct"):
-        raise ValueError(f"mode={mode!r} must be 'inverted' or 'direct'")
+    check_dropout(dropout_ratio, mode)
     x = as_variable(x)
     keep = 1.0 - dropout_ratio
     if not training.get():
@@ -34,3 +31,11 @@ def dropout(x: Any, dropout_ratio: float = 0.5, *, mode: str = "inverted") -> Va
     if mode == "inverted":
         factor *= 1.0 / keep
     return multiply(x, Variable._of(factor, x.backend, None))  # type: ignore[no-any-return]
+
+
+def check_dropout(dropout_ratio: float, mode: str) -> None:
+    """Raise ValueError for what `dropout` does not take."""
+    if not 0 <= dropout_ratio < 1:
+        raise ValueError(f"dropout_ratio={dropout_ratio} must be at least 0 and less than 1")
+    if mode not in ("inverted", "direct"):
+        raise ValueError(f"mode={mode!r} must be 'inverted' or 'direct'")

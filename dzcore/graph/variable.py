@@ -223,6 +223,8 @@ class Variable:
         copy = type(self).__new__(type(self))
         memo[id(self)] = copy
         copy.name = self.name
+        if isinstance(self, Parameter) and isinstance(copy, Parameter):
+            copy.lazy_shape = self.lazy_shape
         copy.node = None if self.node is None else Leaf()
         copy._data = None
         if self._data is not None:
@@ -266,13 +268,23 @@ class Variable:
 
 
 class Parameter(Variable):
-    """A Variable that is learnt: layers collect their Parameters. Without data (None) its layer fills it in later."""
+    """A Variable that is learnt: layers collect their Parameters.
 
-    __slots__ = ()
+    Without data (None) its layer fills it in later, in a shape like `lazy_shape`, where None stands for any length.
+    """
+
+    __slots__ = ("lazy_shape",)
 
     def __init__(
-        self, data: Any = None, name: str | None = None, *, dtype: Any = None, backend: str | Backend | None = None
+        self,
+        data: Any = None,
+        name: str | None = None,
+        *,
+        dtype: Any = None,
+        backend: str | Backend | None = None,
+        lazy_shape: tuple[int | None, ...] | None = None,
     ) -> None:
+        self.lazy_shape = lazy_shape
         if data is not None:
             super().__init__(data, name, dtype=dtype, backend=backend)
         else:

@@ -27,7 +27,7 @@ def test_typo_gets_a_suggestion(site: Site) -> None:
 def test_a_far_name_gets_none(site: Site) -> None:
     site.install("numpy")
     assert site.ask("answer = error(get_backend, 'zzz')")[1] == "No backend 'zzz'. Installed: numpy."
-    assert site.ask("answer = error(get_backend, 'NumPy')")[1].endswith("Did you mean 'numpy'?")
+    assert site.ask("answer = error(get_backend, 'NUMPY')")[1].endswith("Did you mean 'numpy'?")
 
 
 def test_listing_imports_nothing(site: Site) -> None:
@@ -57,6 +57,20 @@ threads = [threading.Thread(target=lambda: found.append(get_backend('slow'))) fo
 answer = [len(found), len(set(map(id, found)))]
 """
     assert site.ask(code) == [8, 1]
+    assert site.imported == ["plug_slow"]
+
+
+def test_threads_fail_once(site: Site) -> None:
+    site.install("slow", more="import time; time.sleep(0.1); 1 / 0")
+    code = """
+import threading
+answer = []
+threads = [threading.Thread(target=lambda: answer.append(error(get_backend, 'slow'))) for _ in range(8)]
+[t.start() for t in threads], [t.join() for t in threads]
+"""
+    failures = site.ask(code)
+    assert len(failures) == 8
+    assert all(failure[2] == "ZeroDivisionError" and failure == failures[0] for failure in failures)
     assert site.imported == ["plug_slow"]
 
 
@@ -97,6 +111,20 @@ def test_installed_but_unusable(site: Site) -> None:
     assert names == []
 
 
+def test_refresh_asks_again_whether_it_works(site: Site) -> None:
+    more = "import os\nPlugin.why_unavailable = classmethod(lambda cls: os.environ.get('REASON'))"
+    site.install("cupy", more=more)
+    code = """
+import os
+answer = [available_backends()]
+del os.environ['REASON']
+answer.append(available_backends())
+refresh_backends()
+answer.append(available_backends())
+"""
+    assert site.ask(code, REASON="no device") == [[], [], ["cupy"]]
+
+
 def test_a_probe_that_raises_counts_as_no(site: Site) -> None:
     site.install(
         "odd", more="def probe(cls): raise OSError('libodd.so is missing')\nPlugin.why_unavailable = classmethod(probe)"
@@ -124,7 +152,7 @@ def test_two_distributions_one_name(site: Site) -> None:
 
 @pytest.mark.parametrize(
     ("api", "advice"),
-    [((1, 99), "Upgrade dzcore."), ((2, 0), "Upgrade dzcore."), ((0, 9), "Upgrade the backend.")],
+    [((1, 99), "Upgrade dzcore."), ((2, 0), "Upgrade dzcore."), ((0, 0), "Upgrade the backend.")],
 )
 def test_api_version(site: Site, api: tuple[int, int], advice: str) -> None:
     site.install("other", api=api)
@@ -182,11 +210,13 @@ answer = [str(a), str(b), str(c), a is b, b is get_backend('one:1'), b is get_ba
 def test_installation_while_the_process_runs(site: Site) -> None:
     wheel = site.build("late")
     code = f"""
-import subprocess
+import os, subprocess
 get_backend('early')
+times = os.stat({str(site.folder)!r})
 before = installed_backends()
 pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index"]
 subprocess.run([*pip, "--target", {str(site.folder)!r}, {str(wheel)!r}], check=True)
+os.utime({str(site.folder)!r}, ns=(times.st_atime_ns, times.st_mtime_ns))  # a file system with coarse times
 unseen = error(get_backend, 'late')
 early = get_backend('early')
 refresh_backends()

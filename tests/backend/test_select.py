@@ -6,10 +6,12 @@ import threading
 import pytest
 
 from dzcore.backend import (
+    accelerator_backend,
     backend_of,
     current_backend,
     explain_backend,
     get_backend,
+    host_backend,
     register_backend,
     set_default_backend,
     unregister_backend,
@@ -234,6 +236,31 @@ def test_default_is_seen_by_every_thread(three: None) -> None:
     thread.start()
     thread.join()
     assert str(current_backend()) == "a"
+
+
+class TestHostAndAccelerator:
+    def test_the_current_one_if_it_fits(self, three: None) -> None:
+        register_backend(backend_class("gpu", accelerator=True))
+        with use_backend("c"):
+            assert str(host_backend()) == "c"
+        with use_backend("gpu:1"):
+            assert str(accelerator_backend()) == "gpu:1"
+            assert str(host_backend()) == "b"
+
+    def test_else_the_best_usable_one(self, three: None) -> None:
+        for name, priority, reason in (("g", -9, None), ("h", -5, None), ("i", 0, "no device")):
+            register_backend(backend_class(name, accelerator=True, priority=priority, reason=reason))
+        assert str(accelerator_backend()) == "h"
+        assert str(host_backend()) == "b"
+
+    def test_none_installed(self, three: None) -> None:
+        with pytest.raises(BackendNotFoundError, match=r"^No accelerator backend is installed. Installed: a, b, c\.$"):
+            accelerator_backend()
+
+    def test_none_usable(self, three: None) -> None:
+        register_backend(backend_class("gpu", accelerator=True, reason="no device"))
+        with pytest.raises(BackendUnavailableError, match=r"^No accelerator backend can be used.*\n.*'gpu'.*no device"):
+            accelerator_backend()
 
 
 class TestBackendOf:

@@ -1,0 +1,156 @@
+"""DataLoader: a data set in batches, in a new order every epoch."""
+
+from collections.abc import Sequence
+from copy import copy
+from typing import Any
+
+from . import random
+from .backend import Backend, get_backend
+from .datasets import ArrayDataset, Dataset
+from .graph.variable import transfer
+
+__all__ = ["DataLoader"]
+
+
+class DataLoader:
+    """An iterator over the batches (x, t) of a data set, as arrays of a backend.
+
+    `dataset` is a Dataset, a pair (tuple) of arrays x and t, an array, or any sequence of pairs (x, t). Every `for`
+    loop is an epoch with an order of its own, drawn from the stream `seed`, or from dzcore's default one; it is
+    the same on every backend. `drop_last` leaves out a last batch that is not full.
+
+    The batches are on the data set's backend, or on `backend`; with `gpu` on the best accelerator. A copy of the
+    data is kept there if it is elsewhere, and `dataset` stays where it is.
+
+    >>> import dzcore
+    >>> loader = DataLoader(dzcore.datasets.Digits(), batch_size=100)
+    >>> len(loader), [x.shape for x, t in loader][-1]
+    (15, (43, 64))
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int,
+        shuffle: bool = True,
+        gpu: bool = False,
+        *,
+        drop_last: bool = False,
+        seed: int | None = None,
+        backend: str | Backend | None = None,
+    ) -> None:
+        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__"):
+            raise TypeError(f"batch_size={batch_size!r} is a {type(batch_size).__name__}; it must be an int")
+        self.batch_size = batch_size.__index__()
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        if gpu and backend is not None:
+            raise ValueError(f"gpu=True and backend={str(backend)!r} both say where the batches go; give one of them")
+        self.dataset = as_dataset(dataset)
+        self.data_size = len(self.dataset)
+        if not self.data_size:
+            raise ValueError("dataset is empty; there is nothing to load")
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        full, rest = divmod(self.data_size, self.batch_size)
+        self.max_iter = full + (rest > 0 and not drop_last)  #: the number of batches of an epoch
+        self.generator = random.default_generator if seed is None else random.Generator(seed)
+        self.reset()
+        if gpu:
+            self.to_gpu()
+        else:
+            self.to(self.dataset.backend if backend is None else backend)
+
+    def reset(self) -> None:
+        """Begin a new epoch; its order is drawn when its first batch is asked for."""
+        self.iteration = 0
+        self.index: Any = None
+
+    def __len__(self) -> int:
+        return self.max_iter
+
+    def __iter__(self) -> "DataLoader":
+        if self.iteration:
+            self.reset()
+        return self
+
+    def __next__(self) -> tuple[Any, Any]:
+        i = self.iteration
+        if i >= self.max_iter:
+            self.reset()
+            raise StopIteration
+        if self.index is None:
+            self.index = self._order()
+        start = i * self.batch_size
+        x, t = self._source.batch(self.index[start : min(start + self.batch_size, self.data_size)])
+        self.iteration = i + 1
+        if self._source.backend is not self.backend:
+            x = transfer(x, self._source.backend, self.backend)
+            t = None if t is None else transfer(t, self._source.backend, self.backend)
+        return x, t
+
+    def _order(self) -> Any:
+        own = self._source.backend
+        if self.shuffle:
+            return self.generator.permutation(self.data_size, backend=own)
+        return own.xp.arange(self.data_size, device=own.device)
+
+    def to(self, backend: str | Backend) -> "DataLoader":
+        """Let the batches be on a backend from now on, and return self."""
+        self.backend = get_backend(backend)
+        if self.index is not None:
+            self.index = transfer(self.index, self._source.backend, self.backend)
+        self._source = self.dataset
+        if self.dataset.vectorized and self.dataset.backend is not self.backend:
+            self._source = copy(self.dataset).to(self.backend)
+        elif self.index is not None:  # items are made one by one where the data set is, and moved as batches
+            self.index = transfer(self.index, self.backend, self.dataset.backend)
+        return self
+
+    def to_cpu(self) -> "DataLoader":
+        """Let the batches be on the host's backend."""
+        from .backend import host_backend
+
+        return self.to(host_backend())
+
+    def to_gpu(self) -> "DataLoader":
+        """Let the batches be on the best accelerator; an error says why if there is none."""
+        from .backend import accelerator_backend
+
+        return self.to(accelerator_backend())
+
+    @property
+    def gpu(self) -> bool:
+        """Whether the batches are on an accelerator."""
+        return self.backend.accelerator
+
+
+class _Items(Dataset):
+    """A sequence of pairs as a data set."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self.items = items
+        super().__init__()
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: Any) -> tuple[Any, Any]:
+        item = self.items[index]
+        if not (isinstance(item, (tuple, list)) and len(item) == 2):
+            raise TypeError(f"dataset[{index}] is a {type(item).__name__}; a DataLoader takes pairs (x, t)")
+        return item[0], item[1]
+
+
+def as_dataset(data: Any) -> Dataset:
+    """Return a Dataset as it is, and make one of a pair of arrays, an array, or a sequence of pairs."""
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, tuple) and len(data) == 2 and all(hasattr(each, "shape") for each in data):
+        return ArrayDataset(*data)
+    if hasattr(data, "shape") and hasattr(data, "dtype"):
+        return ArrayDataset(data)
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (str, bytes, dict)):
+        return _Items(data)
+    kind = type(data).__name__
+    raise TypeError(f"dataset is a {kind}; give a Dataset, a tuple of two arrays, or a sequence of pairs (x, t)")

@@ -1,0 +1,12 @@
+"""Layers: functions with parameters.
+
+    import dzcore.layers as L
+    hidden = L.Linear(100)
+"""
+
+from ..graph import Parameter
+from .base import Buffer, Layer
+from .dropout import Dropout
+from .linear import Linear
+
+__all__ = ["Buffer", "Dropout", "Layer", "Linear", "Parameter"]

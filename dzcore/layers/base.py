@@ -1,0 +1,181 @@
+"""Layer: what holds parameters, in a tree."""
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from ..backend import Backend, HostArray, get_backend
+from ..errors import WeightsError
+from ..graph import Parameter, Variable
+from ..graph.variable import transfer
+from ..io import read_npz, write_npz
+
+__all__ = ["Buffer", "Layer"]
+
+
+class Buffer(Variable):
+    """State of a layer that is saved and moved with it but not learnt, such as running statistics."""
+
+    __slots__ = ()
+
+    def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None, backend: Any = None) -> None:
+        super().__init__(data, name, dtype=dtype, backend=backend)
+        self.node = None
+
+
+class Layer:
+    """A function with parameters: assign Parameters, Buffers and Layers (or lists and dicts of them) as attributes.
+
+    They are found in the order of assignment, the same in every process; one that is reachable twice counts once.
+    Their names are paths such as `l1/W`, `blocks/0/W`.
+    """
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        return self.forward(*inputs, **options)
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Compute the outputs."""
+        raise NotImplementedError(f"{type(self).__name__} needs a method forward(self, x)")
+
+    # The tree ----------------------------------------------------------------------------------------------------
+
+    def named_state(self) -> Iterator[tuple[str, Parameter | Buffer]]:
+        """Yield the paths and objects of all parameters and buffers."""
+        return _walk(self, "", set())
+
+    def named_params(self) -> Iterator[tuple[str, Parameter]]:
+        """Yield the paths and objects of all parameters."""
+        return ((path, value) for path, value in self.named_state() if isinstance(value, Parameter))
+
+    def params(self) -> Iterator[Parameter]:
+        """Yield all parameters."""
+        return (param for _, param in self.named_params())
+
+    def _flatten_params(self, params_dict: dict[str, Any], parent_key: str = "") -> None:
+        """Add the parameters to a flat dictionary (DeZero's way to `named_params`)."""
+        lead = f"{parent_key}/" if parent_key else ""
+        params_dict.update((lead + path, param) for path, param in self.named_params())
+
+    def cleargrads(self) -> None:
+        """Forget the gradients of all parameters."""
+        for param in self.params():
+            param.cleargrad()
+
+    # Moving ------------------------------------------------------------------------------------------------------
+
+    def to(self, backend: str | Backend) -> "Layer":
+        """Move parameters, their gradients and buffers to a backend, in place, and return self.
+
+        What has no size yet gets it where its first input is.
+        """
+        target = get_backend(backend)
+        for _, value in self.named_state():
+            if value._data is not None and value.backend is not target:
+                grad = value.grad
+                value._set(transfer(value._data, value.backend, target), target)
+                if grad is not None:
+                    value.grad = grad.detach().to(target)
+        return self
+
+    def to_cpu(self) -> "Layer":
+        """Move to the host's backend."""
+        from ..backend import host_backend
+
+        return self.to(host_backend())
+
+    def to_gpu(self) -> "Layer":
+        """Move to the best accelerator; an error says why if there is none."""
+        from ..backend import accelerator_backend
+
+        return self.to(accelerator_backend())
+
+    # Weights -----------------------------------------------------------------------------------------------------
+
+    def save_weights(self, path: str | os.PathLike[str]) -> None:
+        """Write parameters and buffers to an .npz file under their paths, compressed, all or nothing.
+
+        `numpy.load` reads it. The model stays where it is.
+
+        Raises:
+            WeightsError: a parameter has no size yet, or `path` does not end in .npz.
+        """
+        _check_suffix(path)
+        arrays: dict[str, HostArray] = {}
+        for name, value in self.named_state():
+            if value._data is None:
+                raise WeightsError(f"{name} has no size yet; call the model once, or give its layer in_size, before saving")
+            arrays[name] = value.to_host()
+        write_npz(path, arrays)
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Read what `save_weights` wrote: every name, shape and dtype must fit, or nothing changes.
+
+        Layers without a size take the file's.
+
+        Raises:
+            WeightsError: lists everything missing, unexpected, or of another shape or dtype; or says what is wrong
+                with the file.
+        """
+        _check_suffix(path)
+        found = read_npz(path)
+        state = dict(self.named_state())
+        problems = [f"missing: {name}" for name in state if name not in found]
+        problems += [f"unexpected: {name} {_form(host)}" for name, host in found.items() if name not in state]
+        for name, value in state.items():
+            if name in found and (problem := _misfit(value, found[name])):
+                problems.append(f"{name}: {problem}")
+        if problems:
+            raise WeightsError(f"{os.fspath(path)!r} does not fit this {type(self).__name__}: {'; '.join(problems)}")
+        arrays = {name: _home(value).from_host(found[name]) for name, value in state.items()}
+        for name, value in state.items():
+            value._set(arrays[name], _home(value))
+
+
+def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    items: Any
+    if isinstance(value, (Parameter, Buffer)):
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield path, value
+        return
+    if isinstance(value, Layer):
+        items = vars(value).items()
+    elif isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    else:
+        return
+    if id(value) not in seen:
+        seen.add(id(value))
+        for key, item in items:
+            yield from _walk(item, f"{path}/{key}" if path else str(key), seen)
+
+
+def _check_suffix(path: str | os.PathLike[str]) -> None:
+    if not os.fspath(path).endswith(".npz"):
+        raise WeightsError(f"path={os.fspath(path)!r} must end in .npz")
+
+
+def _home(value: Parameter | Buffer) -> Backend:
+    from ..backend import current_backend
+
+    return current_backend() if value._data is None else value.backend
+
+
+def _form(host: HostArray) -> str:
+    return f"{host.dtype}{list(host.shape)}"
+
+
+def _misfit(value: Parameter | Buffer, host: HostArray) -> str | None:
+    """Say how an array differs from what a parameter must be."""
+    if value._data is None:
+        wanted = value.lazy_shape if isinstance(value, Parameter) else None
+        fits = wanted is None or (
+            len(wanted) == len(host.shape) and all(n in (None, m) for n, m in zip(wanted, host.shape, strict=True))
+        )
+        return None if fits else f"the model has shape {wanted} (None: any), the file {_form(host)}"
+    dtype = value.backend.dtype_name(value.dtype)
+    if (dtype, tuple(value.shape)) != (host.dtype, host.shape):
+        return f"the model has {dtype}{list(value.shape)}, the file {_form(host)}"
+    return None

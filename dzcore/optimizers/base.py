@@ -1,0 +1,103 @@
+"""Optimizer: the loop over parameters that every update rule shares."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..graph import Parameter
+from ..graph.node import Value
+from ..graph.variable import transfer
+
+__all__ = ["Optimizer"]
+
+Hook = Callable[[list[Parameter]], None]
+
+
+class Optimizer:
+    """Changes the parameters of a `target` by their gradients.
+
+    A rule says how many arrays of state a parameter has (`states`, each starting as zeros), which numbers it needs
+    at this step (`numbers`), and in `formula(xp, param, *state, grad, *numbers)` what becomes of the parameter and
+    the state: an elementwise formula, which the backend turns into one pass over memory, in place where it can.
+    The state belongs to its parameter and follows it to other backends.
+    """
+
+    states = 0
+
+    def __init__(self) -> None:
+        self.target: Any = None
+        self.hooks: list[Hook] = []
+        self.t = 0
+        self._state: dict[Value, tuple[Any, tuple[Any, ...]]] = {}  # by the parameter's identity in the graph
+
+    def setup(self, target: Any) -> Any:
+        """Take the parameters of `target`, a Layer or an iterable of Parameters, and return self."""
+        if not hasattr(target, "params"):
+            target = list(target)
+            for i, param in enumerate(target):
+                if not isinstance(param, Parameter):
+                    raise TypeError(f"target[{i}] is a {type(param).__name__}; an optimizer takes a Layer or Parameters")
+        self.target = target
+        return self
+
+    def add_hook(self, hook: Hook) -> Any:
+        """Call `hook(params)` before every update, and return self. What it does to gradients lasts for that update."""
+        self.hooks.append(hook)
+        return self
+
+    def update(self) -> None:
+        """Update every parameter that has a gradient."""
+        if self.target is None:
+            raise RuntimeError(f"{type(self).__name__} has no target; call setup(model) first")
+        everything: Iterable[Parameter] = self.target.params() if hasattr(self.target, "params") else self.target
+        params = [param for param in everything if param.grad is not None]
+        grads = [param.grad for param in params]
+        self.t += 1
+        try:
+            for hook in self.hooks:
+                hook(params)
+            for param in params:
+                if param.grad is not None:
+                    self.update_one(param)
+        finally:
+            if self.hooks:
+                for param, grad in zip(params, grads, strict=True):
+                    param.grad = grad
+
+    def update_one(self, param: Parameter) -> None:
+        """Apply the rule to one parameter."""
+        backend, data = param.backend, param._data
+        home, state = self._state.get(param.node, (None, ()))  # type: ignore[arg-type]  # a parameter has one
+        if home is not backend:
+            state = tuple(
+                backend.xp.zeros_like(data) if home is None else transfer(array, home, backend)
+                for array in state or range(self.states)
+            )
+        grad = param.grad._data  # type: ignore[union-attr]  # update skips parameters without
+        new, *rest = backend.update(self.formula, (data, *state), grad, *self.numbers())
+        if self.states:
+            self._state[param.node] = (backend, tuple(rest))  # type: ignore[index]
+        if new is not data:
+            param._set(new, backend)
+
+    def numbers(self) -> tuple[float, ...]:
+        """Return the numbers of the formula at step `t`, which counts from 1."""
+        return ()
+
+    @staticmethod
+    def formula(xp: Any, param: Any, *rest: Any) -> tuple[Any, ...]:
+        """Return the new parameter and state."""
+        raise NotImplementedError("an optimizer needs a formula")
+
+
+def positive(**numbers: float) -> None:
+    """Raise ValueError for a number that is not positive."""
+    for name, number in numbers.items():
+        if not number > 0:
+            raise ValueError(f"{name}={number} must be positive")
+
+
+def fraction(**numbers: float) -> None:
+    """Raise ValueError for a number outside [0, 1)."""
+    for name, number in numbers.items():
+        if not 0 <= number < 1:
+            raise ValueError(f"{name}={number} must be at least 0 and less than 1")
