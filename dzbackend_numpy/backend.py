@@ -14,6 +14,7 @@ try:
     import numpy as np
 
     from .fuse import Fused
+    from .namespace import namespace
 
     _problem = None if int(np.__version__.split(".")[0]) >= 2 else f"numpy {np.__version__} is older than 2.0"
 except ImportError as error:
@@ -44,10 +45,8 @@ class NumpyBackend(Backend):
 
     @cached_property
     def xp(self) -> Any:
-        """The namespace `array_api_compat.numpy`."""
-        import array_api_compat.numpy
-
-        return array_api_compat.numpy
+        """The namespace `array_api_compat.numpy`, with short cuts."""
+        return namespace
 
     @cached_property
     def dtypes(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class DataLoader:
     >>> import dzcore
     >>> loader = DataLoader(dzcore.datasets.Digits(), batch_size=100)
     >>> len(loader), [x.shape for x, t in loader][-1]
-    (15, (43, 64))
+    (15, (42, 64))
     """
 
     def __init__(

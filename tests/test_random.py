@@ -176,6 +176,24 @@ def test_bernoulli_keeps_its_probability(p):
     assert p not in (0.0, 1.0) or mask.all() == mask.any() == bool(p)
 
 
+def test_bernoulli_at_one_needs_no_number_beyond_uint32():
+    class Words(StrictBackend):
+        def random_bits(self, seed, position, count):
+            return self.xp.full(count, 0xFFFFFFFF, dtype=self.xp.uint32)  # refuses to be compared with 2**32
+
+    backend = Words()
+    assert bool(backend.xp.all(Generator(0).bernoulli(1.0, 9, backend)))
+
+
+def test_equal_words_keep_their_order_in_a_permutation():
+    class Ties(NumpyBackend):
+        def random_bits(self, seed, position, count):
+            return np.arange(count, dtype=np.uint32) % 2
+
+    order = Generator(0).permutation(200, Ties())
+    np.testing.assert_array_equal(order, [*range(0, 200, 2), *range(1, 200, 2)])
+
+
 @pytest.mark.parametrize("p", [-0.1, 1.1, math.nan])
 def test_bernoulli_refuses_what_is_no_probability(p):
     with pytest.raises(ValueError, match=f"p={p}"):

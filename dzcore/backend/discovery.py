@@ -60,8 +60,13 @@ def installed_backends() -> list[InstalledBackend]:
 
 
 def forget() -> None:
-    """Forget what was found, loaded and refused."""
+    """Forget what was found, loaded and refused, and what Python remembers of the folders on its path."""
     global _installed
+    import importlib
+    from importlib import metadata
+
+    importlib.invalidate_caches()
+    metadata.MetadataPathFinder().invalidate_caches()  # Python 3.11 and 3.12 leave this to the caller
     with import_lock, _scan_lock:
         _installed = None
         _loaded.clear()

@@ -7,9 +7,14 @@ arrays but the loop bound of `index_add`, so that libraries with immutable or la
 from itertools import chain
 from typing import Any
 
-from array_api_compat import device as device_of
-
 __all__ = ["index_add", "philox", "random_bits", "window_counts", "windows", "windows_adjoint"]
+
+
+def device_of(array: Any) -> Any:
+    """Return the device of an array, also where its library does not follow the standard in this."""
+    from array_api_compat import device  # not at the top: it makes `import dzcore` half as slow again
+
+    return device(array)
 
 
 def index_add(xp: Any, size: int, index: Any, values: Any) -> Any:

@@ -108,9 +108,6 @@ def refresh_backends() -> None:
     What was registered at run time stays, and so do backends that are already open: their arrays remain theirs.
     """
     global _by_spec, _stamp
-    import importlib
-
-    importlib.invalidate_caches()
     with import_lock, _register_lock:
         discovery.forget()
         _reasons.clear()

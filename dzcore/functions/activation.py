@@ -3,8 +3,7 @@
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
-from .reduce import _layout
-from .shape import normalize_axis
+from .shape import normalize_axes, normalize_axis
 
 __all__ = ["leaky_relu", "log_softmax", "relu", "sigmoid", "softmax", "softplus"]
 
@@ -50,7 +49,7 @@ def _softmax(xp: Any, x: Any, *, axis: Any) -> Any:
 def softmax(x: Any, axis: int = 1) -> Variable:
     """Calculate eˣ / Σ eˣ over an axis."""
     x = as_variable(x)
-    return _softmax(x, axis=_layout(x, axis)[0])  # type: ignore[no-any-return]
+    return _softmax(x, axis=normalize_axes(axis, x.ndim))  # type: ignore[no-any-return]
 
 
 @rule(x=lambda xp, gy, y, axis: gy - xp.exp(y) * xp.sum(gy, axis=axis, keepdims=True))

@@ -1,6 +1,7 @@
 """Products of matrices and tensors, with their gradients."""
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
@@ -99,19 +100,11 @@ def tensordot(x1: Any, x2: Any, *, axes: int | tuple[Sequence[int], Sequence[int
         raise ValueError(f"axes={axes}: shapes {x1.shape} and {x2.shape} differ along the axes to contract")
     rows = tuple(a for a in range(x1.ndim) if a not in left)
     columns = tuple(a for a in range(x2.ndim) if a not in right)
-    inner = 1
-    for a in left:
-        inner *= x1.shape[a]
+    inner = prod([x1.shape[a] for a in left])
     outer1, outer2 = [x1.shape[a] for a in rows], [x2.shape[a] for a in columns]
-    size1, size2 = _product(outer1), _product(outer2)
+    size1, size2 = prod(outer1), prod(outer2)
     y = matmul(
         reshape(permute_dims(x1, rows + left), (size1, inner)), reshape(permute_dims(x2, right + columns), (inner, size2))
     )
     return reshape(y, (*outer1, *outer2))
 
-
-def _product(lengths: Sequence[int]) -> int:
-    product = 1
-    for n in lengths:
-        product *= n
-    return product

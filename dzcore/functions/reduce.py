@@ -1,6 +1,8 @@
 """Reductions and cumulative functions, with their gradients."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from math import prod as prod_of
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
@@ -14,16 +16,16 @@ Axis = int | Sequence[int] | None
 Shape = tuple[int, ...]
 
 
-def _layout(x: Variable, axis: Axis) -> tuple[tuple[int, ...], Shape, int]:
+def _layout(shape: Shape, axis: Axis) -> tuple[tuple[int, ...], Shape, int]:
     """Return the axes, the shape with those axes kept at length 1, and how many elements meet in one result."""
-    shape = x.shape
+    return _cached_layout(shape, axis if axis is None or isinstance(axis, int) else tuple(axis))
+
+
+@lru_cache(maxsize=4096)
+def _cached_layout(shape: Shape, axis: int | tuple[int, ...] | None) -> tuple[tuple[int, ...], Shape, int]:
     axes = normalize_axes(axis, len(shape))
-    kept = list(shape)
-    count = 1
-    for a in axes:
-        kept[a] = 1
-        count *= shape[a]
-    return axes, tuple(kept), count
+    kept = tuple(1 if a in axes else n for a, n in enumerate(shape))
+    return axes, kept, prod_of([shape[a] for a in axes])
 
 
 def _spread(xp: Any, gy: Any, kept: Shape, shape: Shape) -> Any:
@@ -38,10 +40,10 @@ def _sum(xp: Any, x: Any, *, axis: Any, keepdims: bool, kept: Shape, shape: Shap
 def sum(x: Any, axis: Axis = None, keepdims: bool = False, *, dtype: Any = None) -> Variable:
     """Sum over axes (None: all). Floating-point sums keep their dtype; of booleans and small integers, int64 ones are made."""
     x = as_variable(x)
-    axes, kept, _ = _layout(x, axis)
+    axes, kept, _ = _layout(x._data.shape, axis)
     if dtype is not None:
         x = astype(x, dtype)
-    elif not x.backend.is_floating(x.dtype):
+    elif x.node is None and not x.backend.is_floating(x.dtype):
         x = astype(x, "uint64" if x.backend.dtype_name(x.dtype).startswith("u") else "int64")
     return _sum(x, axis=axes, keepdims=keepdims, kept=kept, shape=x.shape)  # type: ignore[no-any-return]
 
@@ -54,9 +56,9 @@ def _mean(xp: Any, x: Any, *, axis: Any, keepdims: bool, kept: Shape, shape: Sha
 def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Average over axes (None: all)."""
     x = as_variable(x)
-    if not x.backend.is_floating(x.dtype):
+    if x.node is None and not x.backend.is_floating(x.dtype):
         x = astype(x, "float32")
-    axes, kept, count = _layout(x, axis)
+    axes, kept, count = _layout(x._data.shape, axis)
     return _mean(x, axis=axes, keepdims=keepdims, kept=kept, shape=x.shape, count=float(count))  # type: ignore[no-any-return]
 
 
@@ -66,7 +68,7 @@ average = mean
 def var(x: Any, axis: Axis = None, keepdims: bool = False, *, correction: float = 0.0) -> Variable:
     """Calculate the variance Σ (x - mean)² / (n - correction) over axes."""
     x = as_variable(x)
-    axes, _, count = _layout(x, axis)
+    axes, _, count = _layout(x._data.shape, axis)
     centered = x - mean(x, axes, keepdims=True)
     return sum(centered * centered, axes, keepdims) / (count - correction)
 
@@ -99,14 +101,14 @@ def _min(xp: Any, x: Any, *, axis: Any, keepdims: bool, kept: Shape, shape: Shap
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Find the largest element over axes; equal ones share the gradient."""
     x = as_variable(x)
-    axes, kept, _ = _layout(x, axis)
+    axes, kept, _ = _layout(x._data.shape, axis)
     return _max(x, axis=axes, keepdims=keepdims, kept=kept, shape=x.shape)  # type: ignore[no-any-return]
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Find the smallest element over axes; equal ones share the gradient."""
     x = as_variable(x)
-    axes, kept, _ = _layout(x, axis)
+    axes, kept, _ = _layout(x._data.shape, axis)
     return _min(x, axis=axes, keepdims=keepdims, kept=kept, shape=x.shape)  # type: ignore[no-any-return]
 
 
@@ -125,7 +127,7 @@ def _logsumexp(xp: Any, x: Any, *, axis: Any, keepdims: bool, kept: Shape) -> An
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Calculate log Σ eˣ over axes, shifted by the largest element so that nothing overflows."""
     x = as_variable(x)
-    axes, kept, _ = _layout(x, axis)
+    axes, kept, _ = _layout(x._data.shape, axis)
     return _logsumexp(x, axis=axes, keepdims=keepdims, kept=kept)  # type: ignore[no-any-return]
 
 
@@ -183,7 +185,7 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False, *, dtype: Any = None
     x = as_variable(x)
     if dtype is not None:
         x = astype(x, dtype)
-    axes, kept, count = _layout(x, axis)
+    axes, kept, count = _layout(x._data.shape, axis)
     rest = tuple(a for a in range(x.ndim) if a not in axes)
     flat = reshape(permute_dims(x, rest + axes), (*[x.shape[a] for a in rest], count))
     y = _prod(flat)

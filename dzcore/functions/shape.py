@@ -1,6 +1,8 @@
 """Functions that move elements and compute nothing, with their gradients."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from math import prod
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
@@ -23,6 +25,11 @@ def normalize_axis(axis: int, ndim: int) -> int:
 
 def normalize_axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """Return non-negative, distinct axes; None means all."""
+    return _normalize_axes(axis if axis is None or isinstance(axis, int) else tuple(axis), ndim)
+
+
+@lru_cache(maxsize=4096)
+def _normalize_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(ndim))
     axes = tuple(normalize_axis(a, ndim) for a in ((axis,) if isinstance(axis, int) else axis))
@@ -43,13 +50,14 @@ def reshape(x: Any, shape: int | Sequence[int], *, copy: bool | None = None) -> 
     """Give the elements another shape, in C order; one length may be -1."""
     x = as_variable(x)
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
-    return x if x.shape == shape and not copy else _reshape(x, shape=shape, old=x.shape)
+    old = x._data.shape
+    return x if old == shape and not copy else _reshape(x, shape=shape, old=old)
 
 
 def flatten(x: Any) -> Variable:
     """Keep the first axis and merge all others: (N, …) to (N, D)."""
     x = as_variable(x)
-    return reshape(x, (x.shape[0], -1) if x.size else (x.shape[0], _product(x.shape[1:])))
+    return reshape(x, (x.shape[0], -1) if x.size else (x.shape[0], prod(x.shape[1:])))
 
 
 def expand_dims(x: Any, axis: int = 0) -> Variable:
@@ -69,34 +77,35 @@ def squeeze(x: Any, axis: int | Sequence[int]) -> Variable:
     return reshape(x, tuple(n for a, n in enumerate(x.shape) if a not in axes))
 
 
-def _product(lengths: Sequence[int]) -> int:
-    product = 1
-    for length in lengths:
-        product *= length
-    return product
-
-
 # Permuting -------------------------------------------------------------------------------------------------------
 
 
-@rule(x=lambda xp, gy, axes: xp.permute_dims(gy, tuple(axes.index(i) for i in range(len(axes)))))
-def _permute_dims(xp: Any, x: Any, *, axes: tuple[int, ...]) -> Any:
+@rule(x=lambda xp, gy, back: xp.permute_dims(gy, back))
+def _permute_dims(xp: Any, x: Any, *, axes: tuple[int, ...], back: tuple[int, ...]) -> Any:
     return xp.permute_dims(x, axes)
+
+
+@lru_cache(maxsize=4096)
+def _orders(axes: tuple[int, ...] | None, ndim: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the order of the axes (None: reversed), and the one that undoes it."""
+    order = tuple(reversed(range(ndim))) if axes is None else _normalize_axes(axes, ndim)
+    if len(order) != ndim:
+        raise ValueError(f"axes={axes} must name each of the {ndim} axes once")
+    return order, tuple(order.index(i) for i in range(ndim))
 
 
 def permute_dims(x: Any, axes: Sequence[int]) -> Variable:
     """Put the axes in another order: axis i of the result is axis `axes[i]` of x."""
     x = as_variable(x)
-    order = normalize_axes(tuple(axes), x.ndim)
-    if len(order) != x.ndim:
-        raise ValueError(f"axes={tuple(axes)} must name each of the {x.ndim} axes once")
-    return _permute_dims(x, axes=order)  # type: ignore[no-any-return]
+    order, back = _orders(tuple(axes), x.ndim)
+    return _permute_dims(x, axes=order, back=back)  # type: ignore[no-any-return]
 
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Variable:
     """Put the axes in the order `axes`, or in reverse."""
     x = as_variable(x)
-    return permute_dims(x, tuple(reversed(range(x.ndim))) if axes is None else axes)
+    order, back = _orders(None if axes is None else tuple(axes), x.ndim)
+    return _permute_dims(x, axes=order, back=back)  # type: ignore[no-any-return]
 
 
 def matrix_transpose(x: Any) -> Variable:
@@ -150,11 +159,17 @@ def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
 
 @rule(extends=True, x=lambda xp, gy, shape, old: xp.broadcast_to(gy, shape if old is None else old))
 def _sum_to(xp: Any, x: Any, *, shape: Shape, old: Shape | None = None) -> Any:
-    lead = len(x.shape) - len(shape)
-    axes = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and x.shape[i + lead] != 1)
+    axes = _repeated(x.shape, shape)
     if axes:
         x = xp.sum(x, axis=axes, dtype=x.dtype)
     return x if x.shape == shape else xp.reshape(x, shape)
+
+
+@lru_cache(maxsize=4096)
+def _repeated(shape: Shape, source: Shape) -> tuple[int, ...]:
+    """Return the axes of `shape` along which broadcasting repeats an array of shape `source`."""
+    lead = len(shape) - len(source)
+    return (*range(lead), *[i + lead for i, n in enumerate(source) if n == 1 and shape[i + lead] != 1])
 
 
 def sum_to(x: Any, shape: Sequence[int]) -> Variable:

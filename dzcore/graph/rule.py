@@ -134,7 +134,10 @@ def rule(*, extends: bool = False, elementwise: bool = False, **gradients: Gradi
         spec = Spec(forward, gradients, elementwise)
         if extends:
             EXTENSIONS[spec.name] = forward
-        form = _general if spec.variadic or spec.options else {1: _unary, 2: _binary}.get(len(spec.arrays), _general)
+        form = _general
+        if not spec.variadic:
+            plain = {1: _unary, 2: _binary}
+            form = ({1: _unary_with_options} if spec.options else plain).get(len(spec.arrays), _general)
         apply = form(spec)
         update_wrapper(apply, forward)
         apply.spec = spec
@@ -143,7 +146,7 @@ def rule(*, extends: bool = False, elementwise: bool = False, **gradients: Gradi
     return decorate
 
 
-# Application: three forms of one thing. The first two carry nearly every call, and are written out for speed.
+# Application: one thing in four forms. The first three carry nearly every call, and are written out for speed.
 
 
 def _unary(spec: Spec) -> Any:
@@ -174,6 +177,38 @@ def _unary(spec: Spec) -> Any:
         return result
 
     return apply
+
+
+def _unary_with_options(spec: Spec) -> Any:
+    forward = spec.forward
+    plan = spec.plan(True) if spec.gradients else None
+
+    def apply(x: Any, **options: Any) -> Variable:
+        if not isinstance(x, Variable):
+            x = as_variable(x)
+        backend = x.backend
+        data = x._data
+        y = forward(backend.ops, data, **options)
+        if type(y) is not type(data):
+            y = backend.xp.asarray(y)
+        result = Variable._of(y, backend, None)
+        edge = x.node
+        if edge is not None and plan is not None and recording.get():
+            result.node = _node(plan, (edge,), plan.keep(data, y, **options), backend)
+        return result
+
+    return apply
+
+
+def _node(plan: Plan, edges: tuple[Value, ...], saved: tuple[Any, ...], backend: Any) -> Node:
+    node = Node()
+    node.plan = plan
+    node.edges = edges
+    node.saved = saved
+    node.backend = backend
+    node.grad = None
+    node.order = next_order()
+    return node
 
 
 def _binary(spec: Spec) -> Any:
@@ -239,7 +274,6 @@ def _binary(spec: Spec) -> Any:
 def _general(spec: Spec) -> Any:
     forward = spec.forward
     elementwise = spec.elementwise
-    names = spec.options
 
     def apply(*inputs: Any, **options: Any) -> Variable:
         variables = [x for x in inputs if isinstance(x, Variable)]
@@ -257,17 +291,13 @@ def _general(spec: Spec) -> Any:
         result = Variable._of(y, backend, None)
         if spec.gradients and any(x.node is not None for x in variables) and recording.get():
             edges = [x.node if isinstance(x, Variable) else None for x in inputs]
-            result.node = node = Node()
-            node.plan = plan = spec.plan(*[edge is not None for edge in edges])
-            node.saved = plan.keep(*arrays, y, *[options[name] for name in names])
-            node.edges = tuple(
+            plan = spec.plan(*[edge is not None for edge in edges])
+            fitted = [
                 _fitted(edge, data, y, backend) if elementwise else edge
                 for edge, data in zip(edges, arrays, strict=True)
                 if edge is not None
-            )
-            node.backend = backend
-            node.grad = None
-            node.order = next_order()
+            ]
+            result.node = _node(plan, tuple(fitted), plan.keep(*arrays, y, **options), backend)
         return result
 
     return apply

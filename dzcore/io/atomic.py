@@ -1,7 +1,6 @@
 """Writing a file so that a reader finds the old one or the new one, and never a half."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +16,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     It is written beside `path`, flushed to the disk, and renamed; then the folder is flushed too. A symbolic link
     at `path` is followed. The permissions of an existing file are kept.
     """
+    import tempfile  # with random and hashlib behind it, too slow for `import dzcore`
+
     target = Path(os.path.realpath(path))
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     try:

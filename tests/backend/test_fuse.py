@@ -143,8 +143,10 @@ def test_common_formulas_are_compiled_and_not_left_to_the_plain_way():
 
 
 @pytest.mark.parametrize("formula", [*UNARY.values(), *[lambda xp, x, f=f: f(xp, x, 0.5) for f in BINARY.values()]])
-def test_every_supported_operation_is_compiled(formula):
+def test_every_supported_operation_is_compiled_and_exact(formula):
     assert trace(xp, formula, [np.dtype("f4")], 0) is not None
+    x = np.tile(np.array([0.0, -0.0, 1.0, -1.0, 0.3, 7.5, -2.6, np.inf, -np.inf, np.nan], "f4"), 11)
+    same(Fused(xp, formula, 16)(x), formula(xp, x))
 
 
 CLOSED_OVER = np.ones(100, dtype=np.float32)
@@ -238,6 +240,15 @@ def test_targets_that_cannot_be_written_give_new_arrays(n):
     (found,) = Fused(xp, sgd, 8).update((p,), (g, 0.5))
     assert found is not p
     assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.full(n, 0.5))
+    np.testing.assert_array_equal(p, 1)
+
+
+@pytest.mark.parametrize("n", [5, 100])
+def test_a_read_only_target_is_left_alone(n):
+    p, g = np.ones(n), np.ones(n)
+    p.flags.writeable = False
+    (found,) = Fused(xp, sgd, 8).update((p,), (g, 0.5))
     np.testing.assert_array_equal(found, np.full(n, 0.5))
     np.testing.assert_array_equal(p, 1)
 

@@ -210,10 +210,11 @@ answer = [str(a), str(b), str(c), a is b, b is get_backend('one:1'), b is get_ba
 def test_installation_while_the_process_runs(site: Site) -> None:
     wheel = site.build("late")
     code = f"""
-import os, subprocess
+import importlib.util, os, subprocess
 get_backend('early')
+refresh_backends()
+before, _ = installed_backends(), importlib.util.find_spec('nobody')  # every cache of the folder is filled now
 times = os.stat({str(site.folder)!r})
-before = installed_backends()
 pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-index"]
 subprocess.run([*pip, "--target", {str(site.folder)!r}, {str(wheel)!r}], check=True)
 os.utime({str(site.folder)!r}, ns=(times.st_atime_ns, times.st_mtime_ns))  # a file system with coarse times
