@@ -9,24 +9,29 @@ from math import prod
 from types import ModuleType
 from typing import Any
 
-import array_api_compat.numpy as compat
+import array_api_compat.numpy
 import numpy as np
 
 __all__ = ["namespace"]
 
 Axis = int | tuple[int, ...] | None
 
+compat: Any = array_api_compat.numpy
+_add: Any = np.add.reduce  # Any, for NumPy's annotations do not take `keepdims` by position
+_maximum: Any = np.maximum.reduce
+_minimum: Any = np.minimum.reduce
+
 
 def _sum(x: Any, /, *, axis: Axis = None, dtype: Any = None, keepdims: bool = False) -> Any:
-    return np.add.reduce(x, axis, dtype, None, keepdims)
+    return _add(x, axis, dtype, None, keepdims)
 
 
 def _max(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    return np.maximum.reduce(x, axis, None, None, keepdims)
+    return _maximum(x, axis, None, None, keepdims)
 
 
 def _min(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
-    return np.minimum.reduce(x, axis, None, None, keepdims)
+    return _minimum(x, axis, None, None, keepdims)
 
 
 def _mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
@@ -34,8 +39,12 @@ def _mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
         return compat.mean(x, axis=axis, keepdims=keepdims)
     shape = x.shape
     count = x.size if axis is None else shape[axis] if isinstance(axis, int) else prod([shape[a] for a in axis])
-    total = np.add.reduce(x, axis, None, None, keepdims)
+    total = _add(x, axis, None, None, keepdims)
     return np.true_divide(total, count, out=total) if type(total) is np.ndarray else total / total.dtype.type(count)
+
+
+def _matmul(x1: Any, x2: Any, /) -> Any:
+    return x1.dot(x2) if x1.ndim == x2.ndim == 2 else np.matmul(x1, x2)  # half the time for small matrices
 
 
 def _reshape(x: Any, /, shape: Sequence[int], *, copy: bool | None = None) -> Any:
@@ -70,11 +79,14 @@ def _ones_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Any:
 
 
 namespace = ModuleType("dzbackend_numpy.xp", "The array API on NumPy.")
-vars(namespace).update({name: getattr(compat, name) for name in dir(compat) if not name.startswith("_") or "array" in name})
+vars(namespace).update(
+    (name, getattr(compat, name)) for name in dir(compat) if not name.startswith("_") or name.startswith("__array")
+)
 vars(namespace).update(
     asarray=_asarray,
     astype=_astype,
     broadcast_to=_broadcast_to,
+    matmul=_matmul,
     max=_max,
     mean=_mean,
     min=_min,

@@ -24,13 +24,13 @@ def relu(xp: Any, x: Any) -> Any:
 
 
 @rule(x=lambda xp, gy, x, slope: xp.where(x > 0, gy, gy * slope))
-def _leaky_relu(xp: Any, x: Any, *, slope: float) -> Any:
+def _leaky_relu(xp: Any, x: Any, /, slope: float) -> Any:
     return xp.where(x > 0, x, x * slope)
 
 
 def leaky_relu(x: Any, slope: float = 0.2) -> Variable:
     """Calculate x where it is positive, slope · x elsewhere."""
-    return _leaky_relu(x, slope=slope)  # type: ignore[no-any-return]
+    return _leaky_relu(x, slope)
 
 
 @rule(x=lambda xp, gy, x: gy * xp.sigmoid(x))
@@ -40,7 +40,7 @@ def softplus(xp: Any, x: Any) -> Any:
 
 
 @rule(x=lambda xp, gy, y, axis: (gy - xp.sum(gy * y, axis=axis, keepdims=True)) * y)
-def _softmax(xp: Any, x: Any, *, axis: Any) -> Any:
+def _softmax(xp: Any, x: Any, /, axis: Any) -> Any:
     y = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     y /= xp.sum(y, axis=axis, keepdims=True)
     return y
@@ -49,11 +49,11 @@ def _softmax(xp: Any, x: Any, *, axis: Any) -> Any:
 def softmax(x: Any, axis: int = 1) -> Variable:
     """Calculate eˣ / Σ eˣ over an axis."""
     x = as_variable(x)
-    return _softmax(x, axis=normalize_axes(axis, x.ndim))  # type: ignore[no-any-return]
+    return _softmax(x, normalize_axes(axis, x.ndim))
 
 
 @rule(x=lambda xp, gy, y, axis: gy - xp.exp(y) * xp.sum(gy, axis=axis, keepdims=True))
-def _log_softmax(xp: Any, x: Any, *, axis: int) -> Any:
+def _log_softmax(xp: Any, x: Any, /, axis: int) -> Any:
     y = x - xp.max(x, axis=axis, keepdims=True)
     y -= xp.log(xp.sum(xp.exp(y), axis=axis, keepdims=True))
     return y
@@ -62,4 +62,4 @@ def _log_softmax(xp: Any, x: Any, *, axis: int) -> Any:
 def log_softmax(x: Any, axis: int = 1) -> Variable:
     """Calculate x - log Σ eˣ over an axis, accurately for large x."""
     x = as_variable(x)
-    return _log_softmax(x, axis=normalize_axis(axis, x.ndim))  # type: ignore[no-any-return]
+    return _log_softmax(x, normalize_axis(axis, x.ndim))

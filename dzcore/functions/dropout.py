@@ -24,13 +24,13 @@ def dropout(x: Any, dropout_ratio: float = 0.5, *, mode: str = "inverted") -> Va
     x = as_variable(x)
     keep = 1.0 - dropout_ratio
     if not training.get():
-        return multiply(x, keep) if mode == "direct" and dropout_ratio else x  # type: ignore[no-any-return]
+        return multiply(x, keep) if mode == "direct" and dropout_ratio else x
     if dropout_ratio == 0:
         return x
     factor = x.backend.xp.astype(random.bernoulli(keep, x.shape, backend=x.backend), x.dtype)
     if mode == "inverted":
         factor *= 1.0 / keep
-    return multiply(x, Variable._of(factor, x.backend, None))  # type: ignore[no-any-return]
+    return multiply(x, Variable._of(factor, x.backend, None))
 
 
 def check_dropout(dropout_ratio: float, mode: str) -> None:

@@ -18,13 +18,13 @@ Shape = tuple[int, ...]
 # Slices ------------------------------------------------------------------------------------------------------------
 
 
-@rule(x=lambda xp, gy, index, shape: xp.embed(gy, index=index, shape=shape))
-def _slice(xp: Any, x: Any, *, index: tuple[Any, ...], shape: Shape) -> Any:
+@rule(x=lambda xp, gy, index, shape: xp.embed(gy, index, shape))
+def _slice(xp: Any, x: Any, /, index: tuple[Any, ...], shape: Shape) -> Any:
     return x[index]
 
 
 @rule(extends=True, x=lambda gy, index: gy[index])
-def _embed(xp: Any, x: Any, *, index: tuple[Any, ...], shape: Shape) -> Any:
+def _embed(xp: Any, x: Any, /, index: tuple[Any, ...], shape: Shape) -> Any:
     zeros = xp.zeros(shape, dtype=x.dtype, device=xp.backend.device)
     try:
         zeros[index] = x
@@ -38,20 +38,20 @@ def _embed(xp: Any, x: Any, *, index: tuple[Any, ...], shape: Shape) -> Any:
 # Rows --------------------------------------------------------------------------------------------------------------
 
 
-@rule(extends=True, x=lambda xp, gy, index, size: xp.add_rows(gy, index=index, size=size))
-def _rows(xp: Any, x: Any, *, index: Any, size: int) -> Any:
+@rule(extends=True, x=lambda xp, gy, index, size: xp.add_rows(gy, index, size))
+def _rows(xp: Any, x: Any, /, index: Any, size: int) -> Any:
     return xp.take(x, index, axis=0)
 
 
-@rule(extends=True, x=lambda xp, gy, index, size: xp.rows(gy, index=index, size=size))
-def _add_rows(xp: Any, x: Any, *, index: Any, size: int) -> Any:
+@rule(extends=True, x=lambda xp, gy, index, size: xp.rows(gy, index, size))
+def _add_rows(xp: Any, x: Any, /, index: Any, size: int) -> Any:
     return xp.backend.index_add(size, index, x)
 
 
 def _gather(x: Variable, index: Any) -> Variable:
     """Pick rows: x (n, …) and an integer array (…) to (…, …)."""
     xp = x.backend.xp
-    flat = _rows(x, index=xp.reshape(index, (-1,)), size=x.shape[0])
+    flat = _rows(x, xp.reshape(index, (-1,)), x.shape[0])
     return reshape(flat, (*index.shape, *x.shape[1:]))
 
 
@@ -115,7 +115,7 @@ def get_item(x: Any, slices: Any) -> Variable:
     x = as_variable(x)
     index = _expand(x, slices if isinstance(slices, tuple) else (slices,))
     if not any(_is_array(i) for i in index):
-        return _slice(x, index=index, shape=x.shape)  # type: ignore[no-any-return]
+        return _slice(x, index, x.shape)
     if any(i is None for i in index):
         return _with_new_axes(x, index)
     arrays = [a for a, i in enumerate(index) if _is_array(i)]

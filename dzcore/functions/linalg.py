@@ -7,7 +7,7 @@ from typing import Any
 from ..graph import Variable, as_variable, rule
 from .math import multiply
 from .reduce import sum
-from .shape import normalize_axes, normalize_axis, permute_dims, reshape
+from .shape import astype, normalize_axes, normalize_axis, permute_dims, reshape
 
 __all__ = ["linear", "matmul", "tensordot", "vecdot"]
 
@@ -18,31 +18,34 @@ __all__ = ["linear", "matmul", "tensordot", "vecdot"]
     x1=lambda xp, gy, x2, shape1: xp.sum_to(gy @ x2.mT, shape=shape1),
     x2=lambda xp, gy, x1, shape2: xp.sum_to(x1.mT @ gy, shape=shape2),
 )
-def _stacks(xp: Any, x1: Any, x2: Any, *, shape1: tuple[int, ...], shape2: tuple[int, ...]) -> Any:
+def _stacks(xp: Any, x1: Any, x2: Any, /, shape1: tuple[int, ...], shape2: tuple[int, ...]) -> Any:
     return x1 @ x2
 
 
-@rule(x1=lambda gy, x2: gy @ x2.T, x2=lambda gy, x1: x1.T @ gy)
+@rule(x1=lambda xp, gy, x2: xp.matmul(gy, x2.T), x2=lambda xp, gy, x1: xp.matmul(x1.T, gy))
 def _matrices(xp: Any, x1: Any, x2: Any) -> Any:
-    return x1 @ x2
+    return xp.matmul(x1, x2)
 
 
 def matmul(x1: Any, x2: Any) -> Variable:
     """Multiply matrices: (…, n, k) and (…, k, m) to (…, n, m); vectors (k,) on either side; stacks broadcast."""
     x1 = as_variable(x1, x2.backend if isinstance(x2, Variable) else None)
     x2 = as_variable(x2, x1.backend)
-    left, right = x1.shape, x2.shape
+    if x1.dtype != x2.dtype and x1.backend is x2.backend:
+        common = x1.backend.xp.result_type(x1.dtype, x2.dtype)
+        x1, x2 = astype(x1, common), astype(x2, common)
+    left, right = x1._data.shape, x2._data.shape
     if len(left) == len(right) == 2:
         if left[1] != right[0]:
             raise ValueError(f"matmul: shapes {left} and {right} do not fit; {left[1]} and {right[0]} must be equal")
-        return _matrices(x1, x2)  # type: ignore[no-any-return]
+        return _matrices(x1, x2)
     if not left or not right or left[-1] != right[-2 if len(right) > 1 else -1]:
         raise ValueError(f"matmul: shapes {left} and {right} do not fit")
     if len(left) == 1:
         x1 = reshape(x1, (1, *left))
     if len(right) == 1:
         x2 = reshape(x2, (*right, 1))
-    y = _stacks(x1, x2, shape1=x1.shape, shape2=x2.shape)
+    y = _stacks(x1, x2, x1.shape, x2.shape)
     if len(left) == 1 or len(right) == 1:
         shape = list(y.shape)
         if len(right) == 1:
@@ -50,7 +53,7 @@ def matmul(x1: Any, x2: Any) -> Variable:
         if len(left) == 1:
             del shape[-1 if len(right) == 1 else -2]
         y = reshape(y, shape)
-    return y  # type: ignore[no-any-return]
+    return y
 
 
 def _plus(y: Any, b: Any) -> Any:
@@ -59,12 +62,12 @@ def _plus(y: Any, b: Any) -> Any:
 
 
 @rule(
-    x=lambda gy, W: gy @ W.T,
-    W=lambda gy, x: x.T @ gy,
+    x=lambda xp, gy, W: xp.matmul(gy, W.T),
+    W=lambda xp, gy, x: xp.matmul(x.T, gy),
     b=lambda xp, gy: xp.sum(gy, axis=0),
 )
 def _affine(xp: Any, x: Any, W: Any, b: Any) -> Any:
-    return _plus(x @ W, b)
+    return _plus(xp.matmul(x, W), b)
 
 
 def linear(x: Any, W: Any, b: Any = None) -> Variable:
@@ -75,12 +78,13 @@ def linear(x: Any, W: Any, b: Any = None) -> Variable:
         raise ValueError(f"linear: x has shape {x.shape} and W {W.shape}; the last axis of x must be the first of W")
     if b is None:
         return matmul(x, W)
+    b = as_variable(b, x.backend)
+    if x.dtype != W.dtype or b.dtype != W.dtype or b.shape != W.shape[1:]:
+        return matmul(x, W) + b
     if len(x.shape) != 2:
         rows = reshape(x, (-1, W.shape[0])) if x.size else reshape(x, (0, W.shape[0]))
         return reshape(linear(rows, W, b), (*x.shape[:-1], W.shape[1]))
-    if x.dtype != W.dtype:
-        return matmul(x, W) + b
-    return _affine(x, W, b)  # type: ignore[no-any-return]
+    return _affine(x, W, b)
 
 
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Variable:

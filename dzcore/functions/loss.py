@@ -41,7 +41,7 @@ def mean_squared_error(x0: Any, x1: Any) -> Variable:
     x0, x1 = _pair(x0, x1, "mean_squared_error")
     if x0.dtype != x1.dtype:
         return mean((x0 - x1) ** 2)
-    return _mean_squared_error(x0, x1)  # type: ignore[no-any-return]
+    return _mean_squared_error(x0, x1)
 
 
 def mean_absolute_error(x0: Any, x1: Any) -> Variable:
@@ -54,7 +54,7 @@ def mean_absolute_error(x0: Any, x1: Any) -> Variable:
 
 
 @rule(extends=True)
-def _one_hot(xp: Any, x: Any, *, t: Any) -> Any:
+def _one_hot(xp: Any, x: Any, /, t: Any) -> Any:
     """Return an array like x (n, classes) with 1 at the class t of each row and 0 elsewhere."""
     classes = xp.arange(x.shape[1], dtype=t.dtype, device=xp.backend.device)
     return xp.astype(xp.reshape(t, (-1, 1)) == classes, x.dtype)
@@ -63,11 +63,11 @@ def _one_hot(xp: Any, x: Any, *, t: Any) -> Any:
 def _softmax_cross_entropy_gradient(xp: Any, gy: Any, x: Any, t: Any) -> Any:
     p = xp.exp(x - xp.max(x, axis=1, keepdims=True))
     p = p / xp.sum(p, axis=1, keepdims=True)
-    return (p - xp.one_hot(x, t=t)) * (gy / float(x.shape[0]))
+    return (p - xp.one_hot(x, t)) * (gy / float(x.shape[0]))
 
 
 @rule(x=_softmax_cross_entropy_gradient)
-def _softmax_cross_entropy(xp: Any, x: Any, *, t: Any) -> Any:
+def _softmax_cross_entropy(xp: Any, x: Any, /, t: Any) -> Any:
     n, classes = x.shape
     x = x - xp.max(x, axis=1, keepdims=True)
     log_z = xp.log(xp.sum(xp.exp(x), axis=1))
@@ -89,7 +89,7 @@ def softmax_cross_entropy(x: Any, t: Any) -> Variable:
         raise ValueError(f"softmax_cross_entropy: x has shape {x.shape} and t {t.shape}; they must be (n, classes) and (n,)")
     if "int" not in x.backend.dtype_name(t.dtype):
         raise TypeError(f"softmax_cross_entropy: t has dtype {t.dtype}; classes are integers")
-    return _softmax_cross_entropy(x, t=t._data)  # type: ignore[no-any-return]
+    return _softmax_cross_entropy(x, t._data)
 
 
 @rule(
@@ -106,7 +106,7 @@ def sigmoid_cross_entropy(x: Any, t: Any) -> Variable:
     t = as_variable(t, x.backend)
     if t.dtype != x.dtype:
         t = t.astype(x.dtype)
-    return _sigmoid_cross_entropy(*_pair(x, t, "sigmoid_cross_entropy"))  # type: ignore[no-any-return]
+    return _sigmoid_cross_entropy(*_pair(x, t, "sigmoid_cross_entropy"))
 
 
 def binary_cross_entropy(p: Any, t: Any) -> Variable:

@@ -97,7 +97,7 @@ def _power_gradient(xp: Any, gy: Any, x: Any, exponent: float) -> Any:
 
 
 @rule(x=_power_gradient)
-def _power(xp: Any, x: Any, *, exponent: float) -> Any:
+def _power(xp: Any, x: Any, /, exponent: float) -> Any:
     return x**exponent
 
 
@@ -105,7 +105,7 @@ def _power(xp: Any, x: Any, *, exponent: float) -> Any:
     elementwise=True,
     # x2 = 0 makes a constant of x1; and x1 = 0 makes one of x2, where log(x1) would say nan
     x1=lambda xp, gy, x1, x2: gy * x2 * xp.pow(x1, xp.where(x2 == 0.0, 1.0, x2 - 1.0)),
-    x2=lambda xp, gy, x1, y: gy * y * xp.log(xp.where(y == 0.0, 1.0, x1)),
+    x2=lambda xp, gy, x1, y: gy * y * xp.log(xp.where(x1 == 0.0, 1.0, x1)),
 )
 def _power_of(xp: Any, x1: Any, x2: Any) -> Any:
     return x1**x2
@@ -114,11 +114,10 @@ def _power_of(xp: Any, x1: Any, x2: Any) -> Any:
 def pow(x1: Any, x2: Any) -> Variable:
     """Calculate x1 to the power of x2; either may be a Python number."""
     if is_scalar(x2):
-        return _power(x1, exponent=x2)  # type: ignore[no-any-return]
-    if is_scalar(x1):
-        x2 = as_variable(x2)
+        return _power(x1, float(x2) if isinstance(x2, float) else int(x2))  # np.float64 is a float
+    if is_scalar(x1) and (x2 := as_variable(x2)).requires_grad:
         x1 = x2.backend.xp.full_like(x2._data, x1)
-    return _power_of(x1, x2)  # type: ignore[no-any-return]
+    return _power_of(x1, x2)
 
 
 @rule(
@@ -310,11 +309,11 @@ def _where(xp: Any, condition: Any, x1: Any, x2: Any) -> Any:
 
 def where(condition: Any, x1: Any, x2: Any) -> Variable:
     """Choose x1 where the boolean `condition` holds, and x2 elsewhere."""
-    return _where(as_variable(condition), x1, x2)  # type: ignore[no-any-return]
+    return _where(as_variable(condition), x1, x2)
 
 
 @rule(x=lambda xp, gy, x, low, high: xp.where(_inside(xp, x, low, high), gy, 0.0))
-def _clip(xp: Any, x: Any, *, low: float | None, high: float | None) -> Any:
+def _clip(xp: Any, x: Any, /, low: float | None, high: float | None) -> Any:
     return xp.clip(x, low, high)
 
 
@@ -328,7 +327,7 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Variable:
     """Limit x to [min, max]; either may be None, a number, or an array. Gradient passes inside, bounds included."""
     x = as_variable(x)
     if (min is None or is_scalar(min)) and (max is None or is_scalar(max)):
-        return x if min is None and max is None else _clip(x, low=min, high=max)
+        return x if min is None and max is None else _clip(x, min, max)
     if min is not None:
         x = maximum(x, min)
     return x if max is None else minimum(x, max)

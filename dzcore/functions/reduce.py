@@ -16,16 +16,18 @@ Axis = int | Sequence[int] | None
 Shape = tuple[int, ...]
 
 
-def _layout(shape: Shape, axis: Axis) -> tuple[tuple[int, ...], Shape, int]:
-    """Return the axes, the shape with those axes kept at length 1, and how many elements meet in one result."""
+def _layout(shape: Shape, axis: Axis) -> tuple[Any, Shape, int]:
+    """Return the axes as libraries take them fastest (None: all, an integer: one), the shape with those axes kept at
+    length 1, and how many elements meet in one result."""
     return _cached_layout(shape, axis if axis is None or isinstance(axis, int) else tuple(axis))
 
 
 @lru_cache(maxsize=4096)
-def _cached_layout(shape: Shape, axis: int | tuple[int, ...] | None) -> tuple[tuple[int, ...], Shape, int]:
+def _cached_layout(shape: Shape, axis: int | tuple[int, ...] | None) -> tuple[Any, Shape, int]:
     axes = normalize_axes(axis, len(shape))
     kept = tuple(1 if a in axes else n for a, n in enumerate(shape))
-    return axes, kept, prod_of([shape[a] for a in axes])
+    fastest = None if len(axes) == len(shape) else axes[0] if len(axes) == 1 else axes
+    return fastest, kept, prod_of([shape[a] for a in axes])
 
 
 def _spread(xp: Any, gy: Any, kept: Shape, shape: Shape) -> Any:
@@ -33,7 +35,7 @@ def _spread(xp: Any, gy: Any, kept: Shape, shape: Shape) -> Any:
 
 
 @rule(x=lambda xp, gy, kept, shape: _spread(xp, gy, kept, shape))
-def _sum(xp: Any, x: Any, *, axis: Any, keepdims: bool, kept: Shape, shape: Shape) -> Any:
+def _sum(xp: Any, x: Any, /, axis: Any, keepdims: bool, kept: Shape, shape: Shape) -> Any:
     return xp.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
 
 
@@ -45,11 +47,11 @@ def sum(x: Any, axis: Axis = None, keepdims: bool = False, *, dtype: Any = None)
         x = astype(x, dtype)
     elif x.node is None and not x.backend.is_floating(x.dtype):
         x = astype(x, "uint64" if x.backend.dtype_name(x.dtype).startswith("u") else "int64")
-    return _sum(x, axis=axes, keepdims=keepdims, kept=kept, shape=x.shape)  # type: ignore[no-any-return]
+    return _sum(x, axes, keepdims, kept, x.shape)
 
 
 @rule(x=lambda xp, gy, kept, shape, count: _spread(xp, gy / count, kept, shape))
-def _mean(xp: Any, x: Any, *, axis: Any, keepdims: bool, kept: Shape, shape: Shape, count: float) -> Any:
+def _mean(xp: Any, x: Any, /, axis: Any, keepdims: bool, kept: Shape, shape: Shape, count: float) -> Any:
     return xp.mean(x, axis=axis, keepdims=keepdims)
 
 
@@ -59,7 +61,7 @@ def mean(x: Any, axis: Axis = None, keepdims: bool = False) -> Variable:
     if x.node is None and not x.backend.is_floating(x.dtype):
         x = astype(x, "float32")
     axes, kept, count = _layout(x._data.shape, axis)
-    return _mean(x, axis=axes, keepdims=keepdims, kept=kept, shape=x.shape, count=float(count))  # type: ignore[no-any-return]
+    return _mean(x, axes, keepdims, kept, x.shape, float(count))
 
 
 average = mean
@@ -68,7 +70,7 @@ average = mean
 def var(x: Any, axis: Axis = None, keepdims: bool = False, *, correction: float = 0.0) -> Variable:
     """Calculate the variance Σ (x - mean)² / (n - correction) over axes."""
     x = as_variable(x)
-    axes, _, count = _layout(x._data.shape, axis)
+    axes, _, count = _layout(x.shape, axis)
     centered = x - mean(x, axes, keepdims=True)
     return sum(centered * centered, axes, keepdims) / (count - correction)
 
@@ -77,7 +79,7 @@ def std(x: Any, axis: Axis = None, keepdims: bool = False, *, correction: float 
     """Calculate the standard deviation, the square root of `var`."""
     from .math import sqrt
 
-    return sqrt(var(x, axis, keepdims, correction=correction))  # type: ignore[no-any-return]
+    return sqrt(var(x, axis, keepdims, correction=correction))
 
 
 # Extremes: equal ones share the gradient ---------------------------------------------------------------------------
@@ -89,12 +91,12 @@ def _extreme_gradient(xp: Any, gy: Any, x: Any, y: Any, axis: Any, kept: Shape, 
 
 
 @rule(x=_extreme_gradient)
-def _max(xp: Any, x: Any, *, axis: Any, keepdims: bool, kept: Shape, shape: Shape) -> Any:
+def _max(xp: Any, x: Any, /, axis: Any, keepdims: bool, kept: Shape, shape: Shape) -> Any:
     return xp.max(x, axis=axis, keepdims=keepdims)
 
 
 @rule(x=_extreme_gradient)
-def _min(xp: Any, x: Any, *, axis: Any, keepdims: bool, kept: Shape, shape: Shape) -> Any:
+def _min(xp: Any, x: Any, /, axis: Any, keepdims: bool, kept: Shape, shape: Shape) -> Any:
     return xp.min(x, axis=axis, keepdims=keepdims)
 
 
@@ -102,14 +104,14 @@ def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Find the largest element over axes; equal ones share the gradient."""
     x = as_variable(x)
     axes, kept, _ = _layout(x._data.shape, axis)
-    return _max(x, axis=axes, keepdims=keepdims, kept=kept, shape=x.shape)  # type: ignore[no-any-return]
+    return _max(x, axes, keepdims, kept, x.shape)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Find the smallest element over axes; equal ones share the gradient."""
     x = as_variable(x)
     axes, kept, _ = _layout(x._data.shape, axis)
-    return _min(x, axis=axes, keepdims=keepdims, kept=kept, shape=x.shape)  # type: ignore[no-any-return]
+    return _min(x, axes, keepdims, kept, x.shape)
 
 
 def _logsumexp_gradient(xp: Any, gy: Any, x: Any, y: Any, kept: Shape) -> Any:
@@ -117,18 +119,19 @@ def _logsumexp_gradient(xp: Any, gy: Any, x: Any, y: Any, kept: Shape) -> Any:
 
 
 @rule(x=_logsumexp_gradient)
-def _logsumexp(xp: Any, x: Any, *, axis: Any, keepdims: bool, kept: Shape) -> Any:
+def _logsumexp(xp: Any, x: Any, /, axis: Any, keepdims: bool, kept: Shape, left: Shape) -> Any:
     top = xp.max(x, axis=axis, keepdims=True)
     top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     y = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
-    return y if keepdims else xp.squeeze(y, axis=axis)
+    return y if keepdims else xp.reshape(y, left)
 
 
 def logsumexp(x: Any, axis: Axis = None, keepdims: bool = False) -> Variable:
     """Calculate log Σ eˣ over axes, shifted by the largest element so that nothing overflows."""
     x = as_variable(x)
     axes, kept, _ = _layout(x._data.shape, axis)
-    return _logsumexp(x, axis=axes, keepdims=keepdims, kept=kept)  # type: ignore[no-any-return]
+    left = tuple(n for a, n in enumerate(x.shape) if a not in normalize_axes(axis, x.ndim))
+    return _logsumexp(x, axes, keepdims, kept, left)
 
 
 # Cumulative functions work on the last axis; the public ones move theirs there and back --------------------------
@@ -185,7 +188,8 @@ def prod(x: Any, axis: Axis = None, keepdims: bool = False, *, dtype: Any = None
     x = as_variable(x)
     if dtype is not None:
         x = astype(x, dtype)
-    axes, kept, count = _layout(x._data.shape, axis)
+    axes = normalize_axes(axis, x.ndim)
+    _, kept, count = _layout(x.shape, axes)
     rest = tuple(a for a in range(x.ndim) if a not in axes)
     flat = reshape(permute_dims(x, rest + axes), (*[x.shape[a] for a in rest], count))
     y = _prod(flat)

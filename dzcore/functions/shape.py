@@ -42,7 +42,7 @@ def _normalize_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int,
 
 
 @rule(x=lambda xp, gy, old: xp.reshape(gy, old))
-def _reshape(xp: Any, x: Any, *, shape: Shape, old: Shape) -> Any:
+def _reshape(xp: Any, x: Any, /, shape: Shape, old: Shape) -> Any:
     return xp.reshape(x, shape)
 
 
@@ -51,7 +51,7 @@ def reshape(x: Any, shape: int | Sequence[int], *, copy: bool | None = None) -> 
     x = as_variable(x)
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     old = x._data.shape
-    return x if old == shape and not copy else _reshape(x, shape=shape, old=old)
+    return x if old == shape and not copy else _reshape(x, shape, old)
 
 
 def flatten(x: Any) -> Variable:
@@ -81,7 +81,7 @@ def squeeze(x: Any, axis: int | Sequence[int]) -> Variable:
 
 
 @rule(x=lambda xp, gy, back: xp.permute_dims(gy, back))
-def _permute_dims(xp: Any, x: Any, *, axes: tuple[int, ...], back: tuple[int, ...]) -> Any:
+def _permute_dims(xp: Any, x: Any, /, axes: tuple[int, ...], back: tuple[int, ...]) -> Any:
     return xp.permute_dims(x, axes)
 
 
@@ -98,14 +98,22 @@ def permute_dims(x: Any, axes: Sequence[int]) -> Variable:
     """Put the axes in another order: axis i of the result is axis `axes[i]` of x."""
     x = as_variable(x)
     order, back = _orders(tuple(axes), x.ndim)
-    return _permute_dims(x, axes=order, back=back)  # type: ignore[no-any-return]
+    return _permute_dims(x, order, back)
+
+
+@rule(x=lambda gy: gy.mT)
+def _matrix_transpose(xp: Any, x: Any) -> Any:
+    return x.mT
 
 
 def transpose(x: Any, axes: Sequence[int] | None = None) -> Variable:
     """Put the axes in the order `axes`, or in reverse."""
     x = as_variable(x)
-    order, back = _orders(None if axes is None else tuple(axes), x.ndim)
-    return _permute_dims(x, axes=order, back=back)  # type: ignore[no-any-return]
+    ndim = len(x._data.shape)
+    if axes is None and ndim == 2:
+        return _matrix_transpose(x)
+    order, back = _orders(None if axes is None else tuple(axes), ndim)
+    return _permute_dims(x, order, back)
 
 
 def matrix_transpose(x: Any) -> Variable:
@@ -113,7 +121,7 @@ def matrix_transpose(x: Any) -> Variable:
     x = as_variable(x)
     if x.ndim < 2:
         raise ValueError(f"x has shape {x.shape}; matrix_transpose needs two axes or more")
-    return permute_dims(x, (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+    return _matrix_transpose(x)
 
 
 def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Variable:
@@ -129,18 +137,18 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
 
 
 @rule(x=lambda xp, gy, axis: xp.flip(gy, axis=axis))
-def _flip(xp: Any, x: Any, *, axis: tuple[int, ...]) -> Any:
+def _flip(xp: Any, x: Any, /, axis: tuple[int, ...]) -> Any:
     return xp.flip(x, axis=axis)
 
 
 def flip(x: Any, axis: int | Sequence[int] | None = None) -> Variable:
     """Reverse the order of the elements along the axes."""
     x = as_variable(x)
-    return _flip(x, axis=normalize_axes(axis, x.ndim))  # type: ignore[no-any-return]
+    return _flip(x, normalize_axes(axis, x.ndim))
 
 
 @rule(x=lambda xp, gy, shift, axis: xp.roll(gy, _negated(shift), axis=axis))
-def _roll(xp: Any, x: Any, *, shift: Any, axis: Any) -> Any:
+def _roll(xp: Any, x: Any, /, shift: Any, axis: Any) -> Any:
     return xp.roll(x, shift, axis=axis)
 
 
@@ -151,14 +159,14 @@ def _negated(shift: Any) -> Any:
 def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Variable:
     """Shift the elements along the axes; those that leave at one end come back at the other."""
     as_tuple = shift if isinstance(shift, int) else tuple(shift)
-    return _roll(x, shift=as_tuple, axis=axis if axis is None or isinstance(axis, int) else tuple(axis))  # type: ignore[no-any-return]
+    return _roll(x, as_tuple, axis if axis is None or isinstance(axis, int) else tuple(axis))
 
 
 # Broadcasting ----------------------------------------------------------------------------------------------------
 
 
 @rule(extends=True, x=lambda xp, gy, shape, old: xp.broadcast_to(gy, shape if old is None else old))
-def _sum_to(xp: Any, x: Any, *, shape: Shape, old: Shape | None = None) -> Any:
+def _sum_to(xp: Any, x: Any, /, shape: Shape, old: Shape | None = None) -> Any:
     axes = _repeated(x.shape, shape)
     if axes:
         x = xp.sum(x, axis=axes, dtype=x.dtype)
@@ -179,11 +187,11 @@ def sum_to(x: Any, shape: Sequence[int]) -> Variable:
     lead = x.ndim - len(shape)
     if lead < 0 or any(n not in (1, m) for n, m in zip(shape, x.shape[lead:], strict=True)):
         raise ValueError(f"shape={shape} does not broadcast to {x.shape}, so {x.shape} cannot be summed to it")
-    return x if x.shape == shape else _sum_to(x, shape=shape, old=x.shape)
+    return x if x.shape == shape else _sum_to(x, shape, x.shape)
 
 
-@rule(x=lambda xp, gy, old: xp.sum_to(gy, shape=old))
-def _broadcast_to(xp: Any, x: Any, *, shape: Shape, old: Shape) -> Any:
+@rule(x=lambda xp, gy, old: xp.sum_to(gy, old))
+def _broadcast_to(xp: Any, x: Any, /, shape: Shape, old: Shape) -> Any:
     return xp.broadcast_to(x, shape)
 
 
@@ -191,7 +199,7 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Variable:
     """Repeat x along new axes and axes of length 1, without a copy, so that the result has shape `shape`."""
     x = as_variable(x)
     shape = tuple(shape)
-    return x if x.shape == shape else _broadcast_to(x, shape=shape, old=x.shape)
+    return x if x.shape == shape else _broadcast_to(x, shape, x.shape)
 
 
 def broadcast_arrays(*arrays: Any) -> tuple[Variable, ...]:
@@ -223,10 +231,13 @@ def concat(arrays: Sequence[Any], *, axis: int | None = 0) -> Variable:
     if axis is None:
         xs, axis = [reshape(x, (-1,)) for x in xs], 0
     axis = normalize_axis(axis, xs[0].ndim)
+    if any(x.dtype != xs[0].dtype and x.backend is xs[0].backend for x in xs):
+        common = xs[0].backend.xp.result_type(*[x.dtype for x in xs])
+        xs = [astype(x, common) for x in xs]
     bounds = [0]
     for x in xs:
         bounds.append(bounds[-1] + x.shape[axis])
-    return _concat(*xs, axis=axis, bounds=bounds)  # type: ignore[no-any-return]
+    return _concat(*xs, axis=axis, bounds=bounds)
 
 
 def stack(arrays: Sequence[Any], *, axis: int = 0) -> Variable:
@@ -308,27 +319,27 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Variable, ...]:
 
 
 @rule(x=lambda xp, gy, k: xp.tril(gy, k=k))
-def _tril(xp: Any, x: Any, *, k: int) -> Any:
+def _tril(xp: Any, x: Any, /, k: int) -> Any:
     return xp.tril(x, k=k)
 
 
 def tril(x: Any, *, k: int = 0) -> Variable:
     """Keep the elements on and below diagonal k of the last two axes; zeros elsewhere."""
-    return _tril(x, k=k)  # type: ignore[no-any-return]
+    return _tril(x, k)
 
 
 @rule(x=lambda xp, gy, k: xp.triu(gy, k=k))
-def _triu(xp: Any, x: Any, *, k: int) -> Any:
+def _triu(xp: Any, x: Any, /, k: int) -> Any:
     return xp.triu(x, k=k)
 
 
 def triu(x: Any, *, k: int = 0) -> Variable:
     """Keep the elements on and above diagonal k of the last two axes; zeros elsewhere."""
-    return _triu(x, k=k)  # type: ignore[no-any-return]
+    return _triu(x, k)
 
 
 @rule(x=lambda xp, gy, old: xp.astype(gy, old))
-def _astype(xp: Any, x: Any, *, dtype: Any, old: Any) -> Any:
+def _astype(xp: Any, x: Any, /, dtype: Any, old: Any) -> Any:
     return xp.astype(x, dtype)
 
 
@@ -338,4 +349,4 @@ def astype(x: Any, dtype: Any, *, copy: bool = True) -> Variable:
     target = x.backend.dtype(dtype)
     if x.dtype == target:
         return x
-    return _astype(x if x.backend.is_floating(target) else x.detach(), dtype=target, old=x.dtype)  # type: ignore[no-any-return]
+    return _astype(x if x.backend.is_floating(target) else x.detach(), target, x.dtype)

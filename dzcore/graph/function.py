@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ..errors import GraphError, MixedBackendError
@@ -90,7 +91,7 @@ class Call(Value):
                 g = backend.xp.zeros_like(data)
             gys.append(g if isinstance(g, Variable) else Variable._of(backend.xp.asarray(g), backend, None))
         ys = [Variable._of(data, backend, Part(self, i) if create_graph else None) for i, (data, _) in enumerate(self.results)]
-        function.outputs = tuple(lambda y=y: y for y in ys)
+        function.outputs = tuple(partial(as_variable, y) for y in ys)
         try:
             with using_config("enable_backprop", create_graph):
                 gxs = function.backward(*gys)

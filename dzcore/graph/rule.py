@@ -5,7 +5,7 @@
     def multiply(xp, x1, x2):
         return x1 * x2
 
-The parameter names are the contract. A gradient formula may name `gy` (the gradient of the result), any array or
+The parameter names are the contract: first the namespace, then the arrays, and behind a `/` the options. A gradient formula may name `gy` (the gradient of the result), any array or
 option of the forward function, its result `y`, and the namespace `xp`. What the formulas of the inputs that need
 a gradient name, and nothing else, is kept until the backward pass.
 
@@ -30,6 +30,7 @@ __all__ = ["Plan", "namespaces", "rule"]
 namespaces = SimpleNamespace(variables=None)
 
 Gradient = Callable[..., Any]
+Apply = Callable[..., Variable]
 
 
 class Plan:
@@ -92,8 +93,9 @@ class Spec:
         self.elementwise = elementwise
         self.gradients = gradients
         self.variadic = bool(code.co_flags & 0x04)  # `*arrays`
-        self.arrays = list(names[1 : code.co_argcount])
-        self.options = list(names[code.co_argcount : code.co_argcount + code.co_kwonlyargcount])
+        last = code.co_posonlyargcount or code.co_argcount
+        self.arrays = list(names[1:last])
+        self.options = list(names[last : code.co_argcount + code.co_kwonlyargcount])
         self.plans: dict[tuple[bool, ...], Plan] = {}
 
     def formula(self, i: int) -> Gradient:
@@ -123,14 +125,16 @@ class _Positioned:
         return self.shared(self.position, *arguments)
 
 
-def rule(*, extends: bool = False, elementwise: bool = False, **gradients: Gradient) -> Callable[[Callable[..., Any]], Any]:
+def rule(
+    *, extends: bool = False, elementwise: bool = False, **gradients: Gradient
+) -> Callable[[Callable[..., Any]], Apply]:
     """Turn `forward(xp, *arrays, **options)` into a differentiable function of Variables.
 
     `elementwise` lets the arrays broadcast and promote against each other. With `extends`, other rules may call
     the forward function as `xp.name(...)`. Every array that can carry a gradient needs a formula in `gradients`.
     """
 
-    def decorate(forward: Callable[..., Any]) -> Any:
+    def decorate(forward: Callable[..., Any]) -> Apply:
         spec = Spec(forward, gradients, elementwise)
         if extends:
             EXTENSIONS[spec.name] = forward
@@ -140,7 +144,7 @@ def rule(*, extends: bool = False, elementwise: bool = False, **gradients: Gradi
             form = ({1: _unary_with_options} if spec.options else plain).get(len(spec.arrays), _general)
         apply = form(spec)
         update_wrapper(apply, forward)
-        apply.spec = spec
+        apply.spec = spec  # type: ignore[attr-defined]
         return apply
 
     return decorate
@@ -149,7 +153,7 @@ def rule(*, extends: bool = False, elementwise: bool = False, **gradients: Gradi
 # Application: one thing in four forms. The first three carry nearly every call, and are written out for speed.
 
 
-def _unary(spec: Spec) -> Any:
+def _unary(spec: Spec) -> Apply:
     forward = spec.forward
     plan = spec.plan(True) if spec.gradients else None
 
@@ -179,22 +183,22 @@ def _unary(spec: Spec) -> Any:
     return apply
 
 
-def _unary_with_options(spec: Spec) -> Any:
+def _unary_with_options(spec: Spec) -> Apply:
     forward = spec.forward
     plan = spec.plan(True) if spec.gradients else None
 
-    def apply(x: Any, **options: Any) -> Variable:
+    def apply(x: Any, *options: Any) -> Variable:
         if not isinstance(x, Variable):
             x = as_variable(x)
         backend = x.backend
         data = x._data
-        y = forward(backend.ops, data, **options)
+        y = forward(backend.ops, data, *options)
         if type(y) is not type(data):
             y = backend.xp.asarray(y)
         result = Variable._of(y, backend, None)
         edge = x.node
         if edge is not None and plan is not None and recording.get():
-            result.node = _node(plan, (edge,), plan.keep(data, y, **options), backend)
+            result.node = _node(plan, (edge,), plan.keep(data, y, *options), backend)
         return result
 
     return apply
@@ -211,7 +215,7 @@ def _node(plan: Plan, edges: tuple[Value, ...], saved: tuple[Any, ...], backend:
     return node
 
 
-def _binary(spec: Spec) -> Any:
+def _binary(spec: Spec) -> Apply:
     forward = spec.forward
     elementwise = spec.elementwise
     both, first, second = spec.plan(True, True), spec.plan(True, False), spec.plan(False, True)
@@ -233,7 +237,7 @@ def _binary(spec: Spec) -> Any:
             if not isinstance(x2, Variable):
                 x2 = as_variable(x2) if is_scalar(x1) or not is_scalar(x2) else x2
                 x1 = as_variable(x1)
-                return apply(x1, x2)  # type: ignore[no-any-return]
+                return apply(x1, x2)
             backend = x2.backend
             data1 = operand(x1, backend, spec.name)
             edge1 = None
@@ -262,7 +266,7 @@ def _binary(spec: Spec) -> Any:
             ):
                 edge1 = edge1 and _fitted(edge1, data1, y, backend)
                 edge2 = edge2 and _fitted(edge2, data2, y, backend)
-            node.edges = (edge2,) if edge1 is None else (edge1,) if edge2 is None else (edge1, edge2)
+            node.edges = (edge1, edge2) if edge1 and edge2 else (edge1 or edge2,)  # type: ignore[assignment]  # not both None
             node.backend = backend
             node.grad = None
             node.order = next_order()
@@ -271,11 +275,13 @@ def _binary(spec: Spec) -> Any:
     return apply
 
 
-def _general(spec: Spec) -> Any:
+def _general(spec: Spec) -> Apply:
     forward = spec.forward
+    count = len(spec.arrays)
     elementwise = spec.elementwise
 
-    def apply(*inputs: Any, **options: Any) -> Variable:
+    def apply(*given: Any, **named: Any) -> Variable:
+        inputs, options = (given, ()) if spec.variadic else (given[:count], given[count:])
         variables = [x for x in inputs if isinstance(x, Variable)]
         if not variables:
             first = next((i for i, x in enumerate(inputs) if not is_scalar(x)), 0)
@@ -285,7 +291,7 @@ def _general(spec: Spec) -> Any:
         if any(x.backend is not backend for x in variables):
             raise _mixed(spec, inputs)
         arrays = [x._data if isinstance(x, Variable) else operand(x, backend, spec.name) for x in inputs]
-        y = forward(backend.ops, *arrays, **options)
+        y = forward(backend.ops, *arrays, *options, **named)
         if type(y) is not type(variables[0]._data):
             y = backend.xp.asarray(y)
         result = Variable._of(y, backend, None)
@@ -297,7 +303,7 @@ def _general(spec: Spec) -> Any:
                 for edge, data in zip(edges, arrays, strict=True)
                 if edge is not None
             ]
-            result.node = _node(plan, tuple(fitted), plan.keep(*arrays, y, **options), backend)
+            result.node = _node(plan, tuple(fitted), plan.keep(*arrays, y, *options, **named), backend)
         return result
 
     return apply

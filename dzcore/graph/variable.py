@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from numbers import Number
+from struct import unpack
 from typing import TYPE_CHECKING, Any
 
 from ..backend import Backend, HostArray, backend_of, current_backend, get_backend
@@ -118,7 +119,8 @@ class Variable:
         if self.size != 1:
             raise ValueError(f"item() takes a Variable with one element; this one has shape {self.shape}")
         host = self.to_host()
-        return memoryview(host.buffer).cast("B").cast(_STRUCT[host.dtype])[0]
+        (value,) = unpack(_STRUCT[host.dtype], host.buffer)
+        return value
 
     def to_host(self) -> HostArray:
         """Copy the array out of its library, bit for bit."""

@@ -1,0 +1,54 @@
+"""The command `dz`."""
+
+import sys
+from collections.abc import Sequence
+
+from ..errors import DzcoreError
+from .parser import UsageError, make_parser
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    0: done; 1: it could not be done; 2: wrong arguments; 130: interrupted. Whatever goes wrong is one line on stderr.
+    """
+    name = "dz"
+    try:
+        arguments = make_parser().parse_args(sys.argv[1:] if argv is None else list(argv))
+        name = f"dz {arguments.command}"
+        return _command(arguments.command)(arguments)  # type: ignore[no-any-return, operator]
+    except UsageError as error:
+        return _fail(error.command or name, error, 2)
+    except DzcoreError as error:
+        return _fail(name, error, 1)
+    except BrokenPipeError:  # the reader of our output, such as head, has gone
+        sys.stdout = None  # type: ignore[assignment]
+        return 1
+    except OSError as error:
+        where = f"{error.filename!r}: " if error.filename is not None else ""
+        return _fail(name, f"{where}{error.strerror or error}", 1)
+    except MemoryError:
+        return _fail(name, "the memory is exhausted; give a smaller --batch-size or --hidden", 1)
+    except KeyboardInterrupt:
+        print("\nInterrupted; nothing was saved.", file=sys.stderr)
+        return 130
+
+
+def _command(name: str) -> object:
+    """Import what a command needs, and nothing else."""
+    if name == "train":
+        from .train import train as command
+    elif name == "evaluate":
+        from .evaluate import evaluate as command
+    elif name == "predict":
+        from .predict import predict as command
+    else:
+        from .backends import backends as command
+    return command
+
+
+def _fail(name: str, error: object, status: int) -> int:
+    print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+    return status

@@ -1,0 +1,66 @@
+"""Loss and accuracy, added up on the device and read only when somebody looks."""
+
+from typing import Any
+
+from .. import functions as F
+from ..backend import Backend
+from ..dataloaders import DataLoader
+from ..datasets import Dataset
+from ..graph import no_grad, test_mode
+from ..models import Model
+
+__all__ = ["Tally", "evaluate_model", "open_backend"]
+
+
+class Tally:
+    """Sums over batches: the number of samples, of hits, and the loss times the samples."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.pending: list[tuple[Any, Any]] = []
+        self.counts: list[int] = []
+        self.samples = self.hits = 0
+        self.total = 0.0
+
+    def add(self, loss: Any, y: Any, t: Any) -> None:
+        """Note a batch: its mean loss (), scores y (n, classes) and classes t (n,)."""
+        xp = self.backend.xp
+        self.pending.append((loss, xp.sum(xp.astype(xp.argmax(y, axis=1) == t, xp.int64))))
+        self.counts.append(len(t))
+
+    def read(self) -> tuple[float, float]:
+        """Return mean loss and accuracy so far."""
+        if self.pending:
+            own = self.backend
+            losses, hits = (own.to_host(own.xp.stack(list(each))) for each in zip(*self.pending, strict=True))
+            kind = {"float32": "f", "float64": "d"}[losses.dtype]
+            means = memoryview(losses.buffer).cast("B").cast(kind)  # type: ignore[call-overload]
+            self.total += sum(mean * n for mean, n in zip(means, self.counts, strict=True))
+            self.hits += sum(memoryview(hits.buffer).cast("B").cast("q"))
+            self.samples += sum(self.counts)
+            self.pending, self.counts = [], []
+        return self.total / max(self.samples, 1), self.hits / max(self.samples, 1)
+
+
+def evaluate_model(model: Model, dataset: Dataset, backend: Backend) -> tuple[float, float]:
+    """Return mean loss and accuracy on a data set, in test mode."""
+    tally = Tally(backend)
+    with no_grad(), test_mode():
+        for x, t in DataLoader(dataset, 1000, shuffle=False, backend=backend):
+            y = model(x)
+            tally.add(F.softmax_cross_entropy(y, t).data, y.data, t)
+    return tally.read()
+
+
+def open_backend(spec: str | None) -> Backend:
+    """Return the backend of `--backend`, or the current one."""
+    from ..backend import current_backend, get_backend
+    from ..errors import BackendError
+    from .parser import UsageError
+
+    if spec is None:
+        return current_backend()
+    try:
+        return get_backend(spec)
+    except (BackendError, ValueError) as error:
+        raise UsageError(f"argument --backend: {error} See dz backends.") from error

@@ -1,0 +1,118 @@
+"""What a network is made of: enough to build it again, in a file beside its weights."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from .. import functions as F
+from ..datasets import MNIST, Dataset, Digits, FashionMNIST, Pictures, Spiral
+from ..errors import DataError, WeightsError
+from ..io import atomic_write
+from ..models import MLP, Model
+from .parser import ACTIVATIONS, DATASETS, UsageError
+
+__all__ = ["SETS", "Recipe", "build", "load", "open_dataset", "save"]
+
+SETS: dict[str, type[Dataset]] = {"digits": Digits, "mnist": MNIST, "fashion-mnist": FashionMNIST, "spiral": Spiral}
+FORMAT = "dzcore network"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network, and the data set that it was trained on."""
+
+    dataset: str
+    model: str
+    inputs: int
+    hidden: tuple[int, ...]
+    classes: int
+    activation: str
+    dropout: float
+
+    def __post_init__(self) -> None:
+        sizes = (self.inputs, *self.hidden, self.classes)
+        right = (
+            self.dataset in DATASETS
+            and self.model == "mlp"
+            and self.activation in ACTIVATIONS
+            and all(type(n) is int and n >= 1 for n in sizes)
+            and type(self.dropout) in (int, float)
+            and 0 <= self.dropout < 1
+        )
+        if not right:
+            raise ValueError(f"{self} is no network that this dzcore knows")
+
+    def __str__(self) -> str:
+        return f"{self.model} {'-'.join(map(str, (self.inputs, *self.hidden, self.classes)))} ({self.activation})"
+
+
+def build(recipe: Recipe) -> Model:
+    """Make the network, with new weights."""
+    activation = {"relu": F.relu, "sigmoid": F.sigmoid, "tanh": F.tanh}[recipe.activation]
+    sizes = (*recipe.hidden, recipe.classes)
+    return MLP(sizes, activation, dropout=recipe.dropout, in_size=recipe.inputs)
+
+
+def save(model: Model, recipe: Recipe, path: str, training: dict[str, Any]) -> None:
+    """Write the weights, and the recipe into `path`.json, with what is known about the training."""
+    model.save_weights(path)
+    content = {"format": FORMAT, "version": VERSION, "network": asdict(recipe), "training": training}
+    with atomic_write(f"{path}.json") as file:
+        file.write(json.dumps(content, indent=1).encode() + b"\n")
+
+
+def load(path: str) -> tuple[Model, Recipe]:
+    """Build the network whose weights are at `path`."""
+    recipe = _read(path)
+    model = build(recipe)
+    try:
+        model.load_weights(path)
+    except FileNotFoundError:
+        raise UsageError(f"argument WEIGHTS: {path!r} does not exist; dz train writes such a file") from None
+    except WeightsError as error:
+        raise UsageError(f"argument WEIGHTS: {error}") from error
+    return model, recipe
+
+
+def _read(path: str) -> Recipe:
+    beside = f"{path}.json"
+    try:
+        with open(beside, encoding="utf-8") as file:
+            content = json.load(file)
+        if content["format"] != FORMAT or content["version"] != VERSION:
+            raise ValueError(f"it is not of the format {FORMAT!r}, version {VERSION}")
+        network = {field.name: content["network"][field.name] for field in fields(Recipe)}
+        return Recipe(**{**network, "hidden": tuple(network["hidden"])})
+    except FileNotFoundError:
+        what = f"argument WEIGHTS: {beside!r} does not exist; dz train writes it beside the weights"
+        raise UsageError(f"{what}, and it says which network they are for") from None
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
+        raise UsageError(f"argument WEIGHTS: {beside!r} does not describe a network: {reason}; train it again") from error
+
+
+def open_dataset(name: str, data: str | None, train: bool) -> Dataset:
+    """Open one part of a data set, from the folder `data` if one is given."""
+    if not issubclass(SETS[name], MNIST):
+        if data is not None:
+            raise UsageError(f"argument --data: {name} needs no folder; leave it out, or give --dataset mnist")
+        return SETS[name](train=train)
+    if data is None:
+        return SETS[name](train=train)
+    try:
+        return SETS[name](train=train, root=data)  # type: ignore[call-arg]  # an MNIST has one
+    except DataError as error:
+        raise UsageError(f"argument --data: {error}") from error
+
+
+def class_names(name: str) -> tuple[str, ...]:
+    """Return the names of the classes of a data set."""
+    known: Any = SETS[name]
+    return known.classes  # type: ignore[no-any-return]
+
+
+def picture_size(name: str) -> tuple[int, int] | None:
+    """Return height and width of the pictures of a data set, or None if it has none."""
+    known = SETS[name]
+    return known.size if issubclass(known, Pictures) else None
