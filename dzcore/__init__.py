@@ -4,6 +4,7 @@ from . import backend, errors, functions, graph, io, layers, models, optimizers,
 from ._version import __version__
 from .backend import (
     Backend,
+    HostArray,
     available_backends,
     backend_of,
     current_backend,
@@ -38,7 +39,7 @@ globals().update(_dtypes)
 __array_api_version__ = "2024.12"
 
 __all__ = [
-    "Backend", "Config", "Function", "Layer", "Model", "Parameter", "Variable", "__version__", "as_array", "as_variable",
+    "Backend", "Config", "Function", "HostArray", "Layer", "Model", "Parameter", "Variable", "__version__", "as_array", "as_variable",
     "available_backends", "backend", "backend_of", "current_backend", "errors", "explain_backend", "functions",
     "get_backend", "grad", "graph", "io", "layers", "models", "no_grad", "optimizers", "random", "refresh_backends", "register_backend",
     "set_default_backend", "test_mode", "use_backend", "using_config",

@@ -46,7 +46,7 @@ class DataLoader:
             raise ValueError(f"batch_size={batch_size} must be at least 1")
         if gpu and backend is not None:
             raise ValueError(f"gpu=True and backend={str(backend)!r} both say where the batches go; give one of them")
-        self.dataset = as_dataset(dataset)
+        self.dataset = self._source = as_dataset(dataset)
         self.data_size = len(self.dataset)
         if not self.data_size:
             raise ValueError("dataset is empty; there is nothing to load")
@@ -98,13 +98,12 @@ class DataLoader:
     def to(self, backend: str | Backend) -> "DataLoader":
         """Let the batches be on a backend from now on, and return self."""
         self.backend = get_backend(backend)
+        source = self.dataset  # what makes items one by one does so where it is, and batches are moved
+        if source.vectorized and source.backend is not self.backend:
+            source = copy(source).to(self.backend)
         if self.index is not None:
-            self.index = transfer(self.index, self._source.backend, self.backend)
-        self._source = self.dataset
-        if self.dataset.vectorized and self.dataset.backend is not self.backend:
-            self._source = copy(self.dataset).to(self.backend)
-        elif self.index is not None:  # items are made one by one where the data set is, and moved as batches
-            self.index = transfer(self.index, self.backend, self.dataset.backend)
+            self.index = transfer(self.index, self._source.backend, source.backend)
+        self._source = source
         return self
 
     def to_cpu(self) -> "DataLoader":

@@ -1,7 +1,8 @@
 """The command `dz`."""
 
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 
 from ..errors import DzcoreError
 from .parser import UsageError, make_parser
@@ -18,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = make_parser().parse_args(sys.argv[1:] if argv is None else list(argv))
         name = f"dz {arguments.command}"
-        return _command(arguments.command)(arguments)  # type: ignore[no-any-return, operator]
+        return _command(arguments.command)(arguments)
     except UsageError as error:
         return _fail(error.command or name, error, 2)
     except DzcoreError as error:
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _command(name: str) -> object:
+def _command(name: str) -> Callable[[Namespace], int]:
     """Import what a command needs, and nothing else."""
     if name == "train":
         from .train import train as command

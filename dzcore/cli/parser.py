@@ -57,7 +57,11 @@ def _add_train(train: _Parser) -> None:
     _add_places(train)
     train.add_argument("--model", choices=("mlp",), default="mlp", help="default: mlp")
     train.add_argument(
-        "--hidden", type=_sizes, default=(100, 100), metavar="N,N,...", help="sizes of the hidden layers, default: 100,100"
+        "--hidden",
+        type=_sizes,
+        default=(100, 100),
+        metavar="N,N,...",
+        help="sizes of the hidden layers, default: 100,100",
     )
     train.add_argument("--activation", choices=ACTIVATIONS, default="relu", help="default: relu")
     train.add_argument(
@@ -68,7 +72,11 @@ def _add_train(train: _Parser) -> None:
     train.add_argument("--epochs", type=_count, default=20, metavar="N", help="default: 20")
     train.add_argument("--batch-size", type=_count, default=32, metavar="N", help="default: 32")
     train.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="of weights, order and dropout, default: 0; same seed, same run"
+        "--seed",
+        type=_seed,
+        default=0,
+        metavar="N",
+        help="of weights, order and dropout, default: 0; same seed, same run",
     )
     train.add_argument("--output", default="model.npz", metavar="FILE", help="for the weights, default: model.npz")
     train.add_argument("--plot", metavar="FILE", help="for a picture of loss and accuracy, such as curve.png")

@@ -19,7 +19,9 @@ def check_plot(path: str) -> None:
     kinds = FigureCanvasAgg.get_supported_filetypes()
     kind = os.path.splitext(path)[1].lstrip(".").lower()
     if kind not in kinds:
-        raise UsageError(f"argument --plot: {path!r} ends in none of {', '.join(sorted(kinds))}; give one such as curve.png")
+        raise UsageError(
+            f"argument --plot: {path!r} ends in none of {', '.join(sorted(kinds))}; give one such as curve.png"
+        )
     check_writable(path, "--plot")
 
 

@@ -51,7 +51,9 @@ def read_image(path: str, size: tuple[int, int], invert: bool) -> bytes:
     except FileNotFoundError:
         raise UsageError(f"argument IMAGE: {path!r} does not exist; give the name of a PNG or JPEG file") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UsageError(f"argument IMAGE: {path!r} is no picture that can be read ({error}); give a PNG or JPEG") from error
+        raise UsageError(
+            f"argument IMAGE: {path!r} is no picture that can be read ({error}); give a PNG or JPEG"
+        ) from error
     if invert:
         gray = ImageOps.invert(gray)
     return bytes(gray.resize((size[1], size[0]), Image.Resampling.BILINEAR).tobytes())

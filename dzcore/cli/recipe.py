@@ -89,7 +89,9 @@ def _read(path: str) -> Recipe:
         raise UsageError(f"{what}, and it says which network they are for") from None
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
-        raise UsageError(f"argument WEIGHTS: {beside!r} does not describe a network: {reason}; train it again") from error
+        raise UsageError(
+            f"argument WEIGHTS: {beside!r} does not describe a network: {reason}; train it again"
+        ) from error
 
 
 def open_dataset(name: str, data: str | None, train: bool) -> Dataset:

@@ -126,7 +126,9 @@ def check_writable(path: str, argument: str) -> None:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".dz-"):
             pass
     except OSError as error:
-        raise UsageError(f"argument {argument}: {folder!r} cannot be written to: {error.strerror}; name another") from None
+        raise UsageError(
+            f"argument {argument}: {folder!r} cannot be written to: {error.strerror}; name another"
+        ) from None
 
 
 @contextmanager

@@ -7,12 +7,20 @@ big-endian, the last axis fastest (http://yann.lecun.com/exdb/mnist/). Often com
 import os
 import sys
 from math import prod
-from typing import IO
+from typing import Protocol
 
 from ..backend import HostArray
 from ..errors import DataError
 
 __all__ = ["parse_idx", "read_idx"]
+
+
+class Readable(Protocol):
+    """What `parse_idx` reads from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next `size` bytes, or fewer at the end."""
+
 
 #: Type code -> dtype, bytes an element.
 TYPES = {
@@ -55,7 +63,7 @@ def read_idx(path: str | os.PathLike[str]) -> HostArray:
         raise DataError(f"{name!r} {error}") from error
 
 
-def parse_idx(file: IO[bytes]) -> HostArray:
+def parse_idx(file: Readable) -> HostArray:
     """Read a whole IDX stream to its end, which is where gzip compares its checksum."""
     head = file.read(4)
     if len(head) < 4:
@@ -85,7 +93,7 @@ def parse_idx(file: IO[bytes]) -> HostArray:
     return HostArray(dtype, shape, data)
 
 
-def _read(file: IO[bytes], size: int) -> bytes:
+def _read(file: Readable, size: int) -> bytes:
     """Read up to `size` bytes. A damaged header may ask for any number: memory grows with what there is."""
     pieces, left = [], size
     while left and (piece := file.read(min(left, 1 << 24))):

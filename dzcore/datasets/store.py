@@ -36,7 +36,7 @@ def locate(
         given = Path(asked).expanduser()
         if not given.is_dir():
             what = "is a file" if given.exists() else "does not exist"
-            raise DataError(f"{label}={os.fspath(asked)!r} {what}; name the folder that holds the .gz files of {folder}")
+            raise DataError(f"{label}={os.fspath(asked)!r} {what}; name the folder with the .gz files of {folder}")
         places += [given / folder, given]
     if root is None:
         places.append(cache)

@@ -55,7 +55,9 @@ def asarray(obj: Any, *, dtype: Any = None, backend: Target = None, device: Any 
     if isinstance(obj, Variable):
         x = obj.astype(dtype) if dtype is not None else obj
         x = x.to(backend) if backend is not None else x
-        return x * 1 if copy and x is obj else x
+        if not copy or x is not obj:
+            return x
+        return x * 1 if x.requires_grad else Variable._of(x.backend.xp.asarray(x._data, copy=True), x.backend, None)
     x = Variable(obj, dtype=dtype, backend=backend).detach()
     return Variable._of(x.backend.xp.asarray(x._data, copy=True), x.backend, None) if copy else x
 

@@ -21,16 +21,16 @@ def dropout(x: Any, dropout_ratio: float = 0.5, *, mode: str = "inverted") -> Va
         ValueError: unless 0 <= p < 1; dropping everything has no expected value to keep.
     """
     check_dropout(dropout_ratio, mode)
-    x = as_variable(x)
+    y: Variable = as_variable(x)
     keep = 1.0 - dropout_ratio
     if not training.get():
-        return multiply(x, keep) if mode == "direct" and dropout_ratio else x
+        return multiply(y, keep) if mode == "direct" and dropout_ratio else y
     if dropout_ratio == 0:
-        return x
-    factor = x.backend.xp.astype(random.bernoulli(keep, x.shape, backend=x.backend), x.dtype)
+        return y
+    factor = y.backend.xp.astype(random.bernoulli(keep, y.shape, backend=y.backend), y.dtype)
     if mode == "inverted":
         factor *= 1.0 / keep
-    return multiply(x, Variable._of(factor, x.backend, None))
+    return multiply(y, Variable._of(factor, y.backend, None))
 
 
 def check_dropout(dropout_ratio: float, mode: str) -> None:

@@ -64,6 +64,12 @@ def _indices(index: Any, x: Variable, size: int, name: str) -> Any:
     xp = x.backend.xp
     if kind != "int64":
         array = xp.astype(array, x.backend.dtype("int64"))
+    if not x.backend.accelerator and 0 not in array.shape:
+        low, high = int(xp.min(array)), int(xp.max(array))
+        if low < -size or high >= size:
+            raise IndexError(f"{name} holds {low if low < -size else high}, out of bounds for {size} elements")
+        if low >= 0:
+            return array
     return xp.where(array < 0, array + size, array)
 
 
@@ -80,7 +86,10 @@ def take(x: Any, indices: Any, *, axis: int | None = None) -> Variable:
         axis = 0
     axis = normalize_axis(axis, x.ndim)
     index = _indices(indices, x, x.shape[axis], "indices")
-    return moveaxis(_gather(moveaxis(x, axis, 0), index), 0, axis) if axis else _gather(x, index)
+    if axis == 0:
+        return _gather(x, index)
+    width = len(index.shape)
+    return moveaxis(_gather(moveaxis(x, axis, 0), index), range(width), range(axis, axis + width))
 
 
 def take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Variable:
@@ -131,12 +140,15 @@ def _is_array(i: Any) -> bool:
 def _expand(x: Variable, index: tuple[Any, ...]) -> tuple[Any, ...]:
     """Give every axis its own entry: no Ellipsis, no mask, slices within bounds, integers checked."""
     plain: list[Any] = []
+    lengths: dict[int, int] = {}  # of the axes of masks
     for i in index:
         if isinstance(i, (list, range)):
             i = as_variable(list(i))._data if list(i) else x.backend.asarray([], "int64")
         raw = i._data if isinstance(i, Variable) else i
         if hasattr(raw, "dtype") and x.backend.dtype_name(as_variable(raw, x.backend).dtype) == "bool":
-            plain.extend(x.backend.xp.nonzero(as_variable(raw, x.backend)._data))
+            where = x.backend.xp.nonzero(as_variable(raw, x.backend)._data)
+            lengths.update(zip(map(id, where), raw.shape, strict=True))
+            plain.extend(where)
         elif hasattr(raw, "dtype") and not hasattr(raw, "shape"):
             plain.append(int(raw))
         elif i is not Ellipsis and i is not None and not isinstance(i, slice) and not hasattr(raw, "dtype"):
@@ -165,6 +177,8 @@ def _expand(x: Variable, index: tuple[Any, ...]) -> tuple[Any, ...]:
             plain[k] = i % n
         elif isinstance(i, slice):
             plain[k] = _clamped(i, n)
+        elif lengths.get(id(i), n) != n:
+            raise IndexError(f"a mask has length {lengths[id(i)]} along axis {axis}, which has {n} elements")
         axis += 1
     return tuple(plain)
 

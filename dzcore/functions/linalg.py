@@ -80,7 +80,8 @@ def linear(x: Any, W: Any, b: Any = None) -> Variable:
         return matmul(x, W)
     b = as_variable(b, x.backend)
     if x.dtype != W.dtype or b.dtype != W.dtype or b.shape != W.shape[1:]:
-        return matmul(x, W) + b
+        y: Variable = matmul(x, W) + b
+        return y
     if len(x.shape) != 2:
         rows = reshape(x, (-1, W.shape[0])) if x.size else reshape(x, (0, W.shape[0]))
         return reshape(linear(rows, W, b), (*x.shape[:-1], W.shape[1]))

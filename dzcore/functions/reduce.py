@@ -39,14 +39,18 @@ def _sum(xp: Any, x: Any, /, axis: Any, keepdims: bool, kept: Shape, shape: Shap
     return xp.sum(x, axis=axis, keepdims=keepdims, dtype=x.dtype)
 
 
+def _widened(x: Variable) -> Variable:
+    """Give booleans and small integers room for sums and products."""
+    if x.node is not None or x.backend.is_floating(x.dtype):
+        return x
+    return astype(x, "uint64" if x.backend.dtype_name(x.dtype).startswith("u") else "int64")
+
+
 def sum(x: Any, axis: Axis = None, keepdims: bool = False, *, dtype: Any = None) -> Variable:
     """Sum over axes (None: all). Floating-point sums keep their dtype; of booleans and small integers, int64 ones are made."""
     x = as_variable(x)
     axes, kept, _ = _layout(x._data.shape, axis)
-    if dtype is not None:
-        x = astype(x, dtype)
-    elif x.node is None and not x.backend.is_floating(x.dtype):
-        x = astype(x, "uint64" if x.backend.dtype_name(x.dtype).startswith("u") else "int64")
+    x = _widened(x) if dtype is None else astype(x, dtype)
     return _sum(x, axes, keepdims, kept, x.shape)
 
 
@@ -160,8 +164,7 @@ def _cumulate(apply: Any, x: Any, axis: int | None, dtype: Any, include_initial:
     from .shape import moveaxis, pad
 
     x = as_variable(x)
-    if dtype is not None:
-        x = astype(x, dtype)
+    x = _widened(x) if dtype is None else astype(x, dtype)
     if axis is None:
         if x.ndim != 1:
             raise ValueError(f"axis=None needs an array with one axis; this one has shape {x.shape}")
@@ -186,8 +189,7 @@ def cumulative_prod(x: Any, *, axis: int | None = None, dtype: Any = None, inclu
 def prod(x: Any, axis: Axis = None, keepdims: bool = False, *, dtype: Any = None) -> Variable:
     """Multiply over axes (None: all); the gradient is right at zeros too."""
     x = as_variable(x)
-    if dtype is not None:
-        x = astype(x, dtype)
+    x = _widened(x) if dtype is None else astype(x, dtype)
     axes = normalize_axes(axis, x.ndim)
     _, kept, count = _layout(x.shape, axes)
     rest = tuple(a for a in range(x.ndim) if a not in axes)

@@ -276,30 +276,31 @@ def tile(x: Any, repetitions: Sequence[int]) -> Variable:
 
 def pad(x: Any, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Variable:
     """Add `widths[i] = (before, after)` elements of `value` around axis i."""
-    x = as_variable(x)
-    if len(widths) != x.ndim:
-        raise ValueError(f"widths={widths} must have one pair for each of the {x.ndim} axes")
+    y: Variable = as_variable(x)
+    if len(widths) != y.ndim:
+        raise ValueError(f"widths={widths} must have one pair for each of the {y.ndim} axes")
     for axis, (before, after) in enumerate(widths):
         if before < 0 or after < 0:
             raise ValueError(f"widths={widths} holds a negative number; slice x to make it smaller")
-        xp, parts = x.backend.xp, [x]
+        xp, parts = y.backend.xp, [y]
         for count, place in ((before, 0), (after, 2)):
             if count:
-                shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
-                block = Variable._of(xp.full(shape, value, dtype=x.dtype, device=x.backend.device), x.backend, None)
+                shape = (*y.shape[:axis], count, *y.shape[axis + 1 :])
+                block = Variable._of(xp.full(shape, value, dtype=y.dtype, device=y.backend.device), y.backend, None)
                 parts.insert(place, block)
         if len(parts) > 1:
-            x = concat(parts, axis=axis)
-    return x
+            y = concat(parts, axis=axis)
+    return y
 
 
 def diff(x: Any, *, axis: int = -1, n: int = 1) -> Variable:
     """Calculate the n-th difference x[i + 1] - x[i] along an axis."""
     x = as_variable(x)
     before = (slice(None),) * normalize_axis(axis, x.ndim)
+    y: Variable = x
     for _ in range(n):
-        x = x[(*before, slice(1, None), ...)] - x[(*before, slice(None, -1), ...)]
-    return x
+        y = y[(*before, slice(1, None), ...)] - y[(*before, slice(None, -1), ...)]
+    return y
 
 
 def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Variable, ...]:
@@ -345,8 +346,8 @@ def _astype(xp: Any, x: Any, /, dtype: Any, old: Any) -> Any:
 
 def astype(x: Any, dtype: Any, *, copy: bool = True) -> Variable:
     """Convert to another dtype; the gradient passes between floating-point types only."""
-    x = as_variable(x)
-    target = x.backend.dtype(dtype)
-    if x.dtype == target:
-        return x
-    return _astype(x if x.backend.is_floating(target) else x.detach(), target, x.dtype)
+    y: Variable = as_variable(x)
+    target = y.backend.dtype(dtype)
+    if y.dtype == target:
+        return y
+    return _astype(y if y.backend.is_floating(target) else y.detach(), target, y.dtype)

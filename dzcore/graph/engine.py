@@ -5,8 +5,9 @@ from heapq import heappop, heappush
 from typing import Any
 
 from ..errors import GraphError
-from .node import Leaf, Node, Part, Value
-from .variable import Variable, as_variable
+from .modes import recording, using_config
+from .node import Leaf, Node, Value
+from .variable import Variable, as_variable, is_scalar
 
 __all__ = ["backward", "grad", "reachable"]
 
@@ -70,6 +71,9 @@ def _added(value: Value, old: Any, new: Any) -> Any:
 
 def backward(y: Variable, *, retain_grad: bool = False, create_graph: bool = False) -> None:
     """See `Variable.backward`."""
+    if create_graph and not recording.get():
+        with using_config("enable_backprop", True):
+            return backward(y, retain_grad=retain_grad, create_graph=True)
     if y.node is None:
         raise GraphError(
             f"nothing to differentiate: this value (shape {y.shape}, dtype {y.dtype}) was computed from no "
@@ -88,8 +92,8 @@ def backward(y: Variable, *, retain_grad: bool = False, create_graph: bool = Fal
                 )
             g = gy if create_graph else Variable._of(value.backend.xp.asarray(gy), value.backend, None)
             value.grad = g if value.grad is None else value.grad + g
-        elif retain_grad and isinstance(value, (Node, Part)):
-            value.grad = gy if create_graph else as_variable(gy)
+        elif retain_grad and hasattr(value, "backend"):  # not the call of a Function, whose parts have them
+            value.grad = gy if create_graph else Variable._of(value.backend.xp.asarray(gy), value.backend, None)
 
 
 def grad(
@@ -106,6 +110,9 @@ def grad(
     With `create_graph` the results can be differentiated again. An input that the outputs do not depend on is an
     error, or None with `allow_unused`.
     """
+    if create_graph and not recording.get():
+        with using_config("enable_backprop", True):
+            return grad(outputs, inputs, grad_outputs, create_graph=True, allow_unused=allow_unused)
     ys = [outputs] if isinstance(outputs, Variable) else list(outputs)
     xs = [inputs] if isinstance(inputs, Variable) else list(inputs)
     if grad_outputs is None:
@@ -114,7 +121,10 @@ def grad(
         given = list(grad_outputs) if isinstance(grad_outputs, (list, tuple)) else [grad_outputs]
         if len(given) != len(ys):
             raise ValueError(f"grad_outputs has {len(given)} entries for {len(ys)} outputs")
-        seeds = [as_variable(g, y.backend) for g, y in zip(given, ys, strict=True)]
+        seeds = [
+            Variable._of(y.backend.xp.full_like(y._data, g), y.backend, None) if is_scalar(g) else as_variable(g, y.backend)
+            for g, y in zip(given, ys, strict=True)
+        ]
         for g, y in zip(seeds, ys, strict=True):
             if g.shape != y.shape or g.dtype != y.dtype:
                 raise ValueError(
@@ -141,6 +151,10 @@ def grad(
                     f"allow_unused=True returns None for it"
                 )
             results.append(None)
+        elif gx.shape != x.shape or gx.dtype != x.dtype:
+            raise GraphError(
+                f"a gradient of shape {gx.shape}, dtype {gx.dtype} came out for input {i} of shape {x.shape}, dtype {x.dtype}"
+            )
         else:
             results.append(gx if isinstance(gx, Variable) else Variable._of(x.backend.xp.asarray(gx), x.backend, None))
     return results

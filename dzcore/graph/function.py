@@ -30,7 +30,8 @@ class Function:
 
     def __call__(self, *inputs: Any) -> Any:
         call = copy.copy(self) if self.inputs else self
-        return call._apply(tuple(as_variable(x) for x in inputs))
+        backend = next((x.backend for x in inputs if isinstance(x, Variable)), None)
+        return call._apply(tuple(as_variable(x, backend) for x in inputs))
 
     def _apply(self, inputs: tuple[Variable, ...]) -> Any:
         backend = inputs[0].backend
@@ -47,7 +48,7 @@ class Function:
             node = Call(self, inputs, outputs)
             for index, y in enumerate(outputs):
                 if backend.is_floating(y.dtype):
-                    y.node = Part(node, index)
+                    y.node = Part(node, index, backend)
         return outputs if len(outputs) > 1 else outputs[0]
 
     @property
@@ -90,7 +91,10 @@ class Call(Value):
             if g is None:
                 g = backend.xp.zeros_like(data)
             gys.append(g if isinstance(g, Variable) else Variable._of(backend.xp.asarray(g), backend, None))
-        ys = [Variable._of(data, backend, Part(self, i) if create_graph else None) for i, (data, _) in enumerate(self.results)]
+        ys = [
+            Variable._of(data, backend, Part(self, i, backend) if create_graph and backend.is_floating(data.dtype) else None)
+            for i, (data, _) in enumerate(self.results)
+        ]
         function.outputs = tuple(partial(as_variable, y) for y in ys)
         try:
             with using_config("enable_backprop", create_graph):

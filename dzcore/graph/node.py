@@ -112,11 +112,11 @@ class Fit(Value):
 class Part(Value):
     """Output `index` of a user's Function; the engine collects the parts' gradients for `source`."""
 
-    __slots__ = ("index",)
-    index: int
+    __slots__ = ("backend", "index")
 
-    def __init__(self, source: Value, index: int) -> None:
+    def __init__(self, source: Value, index: int, backend: "Backend") -> None:
         self.edges = (source,)
+        self.backend = backend
         self.grad = None
         self.order = next_order()
         self.index = index
@@ -126,7 +126,7 @@ class Part(Value):
 
     @property
     def name(self) -> str:
-        return self.edges[0].name
+        return self.edges[0].name if self.edges else "part"
 
 
 class Gathered(dict[int, Any]):

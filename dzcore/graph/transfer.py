@@ -23,16 +23,16 @@ def to(x: Variable, backend: str | Backend) -> Variable:
 
 
 class Move(Value):
-    """A value that was copied from backend `source` to `target`."""
+    """A value that was copied from one backend, `source`, to another."""
 
-    __slots__ = ("source", "target")
+    __slots__ = ("backend", "source")
 
     def __init__(self, edge: Value, source: Backend, target: Backend) -> None:
         self.edges = (edge,)
         self.grad = None
         self.order = next_order()
         self.source = source
-        self.target = target
+        self.backend = target
 
     def pull(self, gy: Any, create_graph: bool, needed: "set[Value] | None") -> Sequence[Any]:
-        return (to(gy, self.source) if create_graph else transfer(gy, self.target, self.source),)
+        return (to(gy, self.source) if create_graph else transfer(gy, self.backend, self.source),)

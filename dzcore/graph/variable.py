@@ -1,7 +1,7 @@
 """Variable: an array, and its place in the graph."""
 
 from collections.abc import Iterator
-from numbers import Number
+from numbers import Integral, Number
 from struct import unpack
 from typing import TYPE_CHECKING, Any
 
@@ -119,6 +119,8 @@ class Variable:
         if self.size != 1:
             raise ValueError(f"item() takes a Variable with one element; this one has shape {self.shape}")
         host = self.to_host()
+        if host.dtype == "bfloat16":
+            return float(self._data)
         (value,) = unpack(_STRUCT[host.dtype], host.buffer)
         return value
 
@@ -155,8 +157,10 @@ class Variable:
             raise GraphError(f"a constant of dtype {self.dtype} has no gradient to set; only floating-point values do")
         if grad is not None:
             grad = as_variable(grad, self.backend)
-            if grad.shape != self.shape:
-                raise ValueError(f"grad has shape {grad.shape}, and its variable has {self.shape}")
+            if grad.shape != self.shape or grad.dtype != self.dtype:
+                raise ValueError(
+                    f"grad has shape {grad.shape}, dtype {grad.dtype}, and its variable has {self.shape}, {self.dtype}"
+                )
         self.node.grad = grad
 
     def cleargrad(self) -> None:
@@ -179,14 +183,14 @@ class Variable:
     def creator(self) -> Any:
         """What computed this value: the user's Function, a node of a built-in rule, or None for a leaf."""
         node = self.node
-        if node is None or isinstance(node, Leaf):
+        if node is None or not node.edges:
             return None
         return node.edges[0].function if isinstance(node, Part) else node  # type: ignore[attr-defined]
 
     @property
     def generation(self) -> int:
         """A number that is larger than those of all values this one was computed from; 0 for a leaf."""
-        return 0 if self.node is None or isinstance(self.node, Leaf) else self.node.order
+        return 0 if self.node is None or not self.node.edges else self.node.order
 
     def detach(self) -> "Variable":
         """Return the same array as a constant."""
@@ -313,10 +317,10 @@ def operand(x: Any, backend: Backend, name: str) -> Any:
         raise ValueError(f"{name}: the parameter {x.name!r} has no data yet; call its layer once, or give it its size")
     if isinstance(x, float):
         return float(x)  # np.float64 is one, and must not turn float32 into float64
+    if isinstance(x, Integral):
+        return int(x)  # nor np.int64, which float32 would meet in float64
     if backend.owns(x):
         return backend.xp.asarray(x)
-    if isinstance(x, int):
-        return int(x)
     if isinstance(x, (list, tuple, str, bytes, Number)) or x is None:
         raise TypeError(f"{name}: an operand is a {type(x).__name__}; make it an array first, with dzcore.asarray")
     other = backend_of(x)
