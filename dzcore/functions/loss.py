@@ -89,6 +89,9 @@ def softmax_cross_entropy(x: Any, t: Any) -> Variable:
         raise ValueError(f"softmax_cross_entropy: x has shape {x.shape} and t {t.shape}; they must be (n, classes) and (n,)")
     if "int" not in x.backend.dtype_name(t.dtype):
         raise TypeError(f"softmax_cross_entropy: t has dtype {t.dtype}; classes are integers")
+    xp, classes = x.backend.xp, x.shape[1]
+    if not x.backend.accelerator and t.shape[0] and not (0 <= int(xp.min(t._data)) and int(xp.max(t._data)) < classes):
+        raise ValueError(f"softmax_cross_entropy: t holds classes outside of [0, {classes})")
     return _softmax_cross_entropy(x, t._data)
 
 

@@ -155,9 +155,11 @@ def rule(
 
 def _unary(spec: Spec) -> Apply:
     forward = spec.forward
-    plan = spec.plan(True) if spec.gradients else None
+    differentiable = bool(spec.gradients)
+    plan: Plan | None = None  # compiled at the first use, to keep `import dzcore` quick
 
     def apply(x: Any) -> Variable:
+        nonlocal plan
         if not isinstance(x, Variable):
             x = as_variable(x)
         backend = x.backend
@@ -170,7 +172,9 @@ def _unary(spec: Spec) -> Apply:
         result.backend = backend
         result.node = result.name = None
         edge = x.node
-        if edge is not None and plan is not None and recording.get():
+        if edge is not None and differentiable and recording.get():
+            if plan is None:
+                plan = spec.plan(True)
             result.node = node = Node()
             node.plan = plan
             node.edges = (edge,)
@@ -185,7 +189,7 @@ def _unary(spec: Spec) -> Apply:
 
 def _unary_with_options(spec: Spec) -> Apply:
     forward = spec.forward
-    plan = spec.plan(True) if spec.gradients else None
+    differentiable = bool(spec.gradients)
 
     def apply(x: Any, *options: Any) -> Variable:
         if not isinstance(x, Variable):
@@ -197,7 +201,8 @@ def _unary_with_options(spec: Spec) -> Apply:
             y = backend.xp.asarray(y)
         result = Variable._of(y, backend, None)
         edge = x.node
-        if edge is not None and plan is not None and recording.get():
+        if edge is not None and differentiable and recording.get():
+            plan = spec.plan(True)
             result.node = _node(plan, (edge,), plan.keep(data, y, *options), backend)
         return result
 
@@ -218,9 +223,12 @@ def _node(plan: Plan, edges: tuple[Value, ...], saved: tuple[Any, ...], backend:
 def _binary(spec: Spec) -> Apply:
     forward = spec.forward
     elementwise = spec.elementwise
-    both, first, second = spec.plan(True, True), spec.plan(True, False), spec.plan(False, True)
+    both: Plan | None = None
+    first: Plan | None = None
+    second: Plan | None = None
 
     def apply(x1: Any, x2: Any) -> Variable:
+        nonlocal both, first, second
         if isinstance(x1, Variable):
             backend = x1.backend
             data1 = x1._data
@@ -253,11 +261,11 @@ def _binary(spec: Spec) -> Apply:
         if (edge1 is not None or edge2 is not None) and recording.get():
             result.node = node = Node()
             if edge1 is None:
-                node.plan = plan = second
+                node.plan = plan = second = second or spec.plan(False, True)
             elif edge2 is None:
-                node.plan = plan = first
+                node.plan = plan = first = first or spec.plan(True, False)
             else:
-                node.plan = plan = both
+                node.plan = plan = both = both or spec.plan(True, True)
             node.saved = plan.keep(data1, data2, y)
             if elementwise and not (
                 is_scalar(data1)
