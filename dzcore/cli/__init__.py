@@ -1,6 +1,8 @@
 """The command `dz`."""
 
+import os
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 
@@ -19,13 +21,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = make_parser().parse_args(sys.argv[1:] if argv is None else list(argv))
         name = f"dz {arguments.command}"
-        return _command(arguments.command)(arguments)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # an overflow ends in a loss that is not finite; we say so
+            status = _command(arguments.command)(arguments)
+        sys.stdout.flush()
+        return status
     except UsageError as error:
         return _fail(error.command or name, error, 2)
     except DzcoreError as error:
         return _fail(name, error, 1)
     except BrokenPipeError:  # the reader of our output, such as head, has gone
-        sys.stdout = None  # type: ignore[assignment]
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush when Python ends
         return 1
     except OSError as error:
         where = f"{error.filename!r}: " if error.filename is not None else ""

@@ -26,7 +26,7 @@ class Tally:
         """Note a batch: its mean loss (), scores y (n, classes) and classes t (n,)."""
         xp = self.backend.xp
         self.pending.append((loss, xp.sum(xp.astype(xp.argmax(y, axis=1) == t, xp.int64))))
-        self.counts.append(len(t))
+        self.counts.append(t.shape[0])
 
     def read(self) -> tuple[float, float]:
         """Return mean loss and accuracy so far."""

@@ -67,6 +67,7 @@ class LiveProgress(Progress):
             console=self.console, auto_refresh=False, transient=True,
         )  # fmt: skip
         self.epochs = epochs
+        self.start = self.shown = 0.0
         self.task: Any = self.bar.add_task("", total=samples, head="", tail="")
 
     def __enter__(self) -> "LiveProgress":
@@ -79,9 +80,8 @@ class LiveProgress(Progress):
         self.bar.stop()
 
     def begin(self, number: int) -> None:
-        self.bar.reset(self.task, head=f"epoch {number}/{self.epochs}", tail="")
-        self.bar.refresh()
-        self.start = self.shown = time.perf_counter()
+        self.bar.reset(self.task, head=f"epoch {number}/{self.epochs}")
+        self.start = time.perf_counter()
 
     def step(self, tally: Tally) -> None:
         now = time.perf_counter()

@@ -66,7 +66,7 @@ class Dataset:
     def __len__(self) -> int:
         if self._data is None:
             raise DataError(f"{type(self).__name__} has no data; let its prepare() set self.data")
-        return int(self._data.shape[0]) if hasattr(self._data, "shape") else len(self._data)
+        return _length(self._data)
 
     def __getitem__(self, index: Any) -> tuple[Any, Any]:
         i, n = index.__index__(), len(self)
@@ -137,7 +137,7 @@ class ArrayDataset(Dataset):
             backend = next((_home(array) for array in (data, label) if _is_array(array)), None)
         super().__init__(True, transform, target_transform, backend=backend)
         self.data, self.label = data, label
-        if label is not None and (n := len(self)) != (m := len(self.label)):
+        if label is not None and (n := len(self)) != (m := _length(self.label)):
             raise ValueError(f"data has {n} items and label has {m}; there must be one label for each item")
 
 
@@ -182,7 +182,13 @@ def _home(array: Any) -> Backend | None:
 
 def _settle(data: Any, backend: Backend) -> Any:
     """Put arrays on the backend, and leave everything else alone."""
+    if isinstance(data, HostArray):
+        return backend.from_host(data)
     return as_array(data, backend) if _is_array(data) else data
+
+
+def _length(data: Any) -> int:
+    return int(data.shape[0]) if hasattr(data, "shape") else len(data)
 
 
 def _item(data: Any, i: int) -> Any:

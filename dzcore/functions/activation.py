@@ -8,16 +8,19 @@ from .shape import normalize_axes, normalize_axis
 __all__ = ["leaky_relu", "log_softmax", "relu", "sigmoid", "softmax", "softplus"]
 
 
+#: Before e⁻ˣ overflows; further left the result is that of this point, next to the smallest normal number.
+_LEFTMOST = {"float16": -11.0, "float64": -708.0}
+
+
 @rule(extends=True, x=lambda gy, y: gy * (y - y * y))
 def sigmoid(xp: Any, x: Any) -> Any:
-    """Calculate 1 / (1 + e⁻ˣ), as tanh(x/2)/2 + 1/2, which cannot overflow."""
-    y = xp.tanh(x * 0.5)
-    y *= 0.5
-    y += 0.5
-    return y
+    """Calculate 1 / (1 + e⁻ˣ) without overflow, and accurately where it is small."""
+    y = xp.exp(-xp.maximum(x, _LEFTMOST.get(xp.backend.dtype_name(x.dtype), -87.0)))
+    y += 1.0
+    return xp.reciprocal(y)
 
 
-@rule(x=lambda xp, gy, y: gy * xp.astype(y > 0, gy.dtype))
+@rule(x=lambda xp, gy, y: gy * xp.sign(y))
 def relu(xp: Any, x: Any) -> Any:
     """Calculate max(x, 0)."""
     return xp.maximum(x, 0.0)

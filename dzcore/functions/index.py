@@ -124,6 +124,10 @@ def get_item(x: Any, slices: Any) -> Variable:
     x = as_variable(x)
     index = _expand(x, slices if isinstance(slices, tuple) else (slices,))
     if not any(_is_array(i) for i in index):
+        if any(i is None for i in index):
+            y = get_item(x, tuple(i for i in index if i is not None))
+            lengths = iter(y.shape)
+            return reshape(y, [1 if i is None else next(lengths) for i in index if not isinstance(i, int)])
         return _slice(x, index, x.shape)
     if any(i is None for i in index):
         return _with_new_axes(x, index)

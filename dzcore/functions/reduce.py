@@ -31,7 +31,7 @@ def _cached_layout(shape: Shape, axis: int | tuple[int, ...] | None) -> tuple[An
 
 
 def _spread(xp: Any, gy: Any, kept: Shape, shape: Shape) -> Any:
-    return xp.broadcast_to(xp.reshape(gy, kept), shape)
+    return xp.broadcast_to(gy if gy.shape == kept else xp.reshape(gy, kept), shape)
 
 
 @rule(x=lambda xp, gy, kept, shape: _spread(xp, gy, kept, shape))

@@ -167,17 +167,21 @@ def roll(x: Any, shift: int | Sequence[int], axis: int | Sequence[int] | None = 
 
 @rule(extends=True, x=lambda xp, gy, shape, old: xp.broadcast_to(gy, shape if old is None else old))
 def _sum_to(xp: Any, x: Any, /, shape: Shape, old: Shape | None = None) -> Any:
-    axes = _repeated(x.shape, shape)
-    if axes:
-        x = xp.sum(x, axis=axes, dtype=x.dtype)
-    return x if x.shape == shape else xp.reshape(x, shape)
+    old = x.shape
+    if old == shape:
+        return x
+    axes, keepdims = _repeated(old, shape)
+    x = xp.sum(x, axis=axes, keepdims=keepdims, dtype=x.dtype)
+    return x if keepdims else xp.reshape(x, shape)
 
 
 @lru_cache(maxsize=4096)
-def _repeated(shape: Shape, source: Shape) -> tuple[int, ...]:
-    """Return the axes of `shape` along which broadcasting repeats an array of shape `source`."""
+def _repeated(shape: Shape, source: Shape) -> tuple[Any, bool]:
+    """Return the axes of `shape` along which broadcasting repeats an array of shape `source`, and whether keeping
+    them at length 1 gives that shape."""
     lead = len(shape) - len(source)
-    return (*range(lead), *[i + lead for i, n in enumerate(source) if n == 1 and shape[i + lead] != 1])
+    axes = (*range(lead), *[i + lead for i, n in enumerate(source) if n == 1 and shape[i + lead] != 1])
+    return axes[0] if len(axes) == 1 else axes, not lead
 
 
 def sum_to(x: Any, shape: Sequence[int]) -> Variable:

@@ -21,52 +21,51 @@ def sweep(
     """Yield every leaf that the seeds were computed from, and what is in `watch` (None: all), once, with its gradient.
 
     Gradients are raw arrays, or Variables with `create_graph`. Only values in `needed` are visited, if given.
-    The table of pending gradients is keyed by creation number; the largest is always complete, since whoever
-    used a value was created after it.
+    The table of pending gradients is keyed by creation number, which counts down; the smallest is always complete,
+    since whoever used a value was created after it.
     """
     table: dict[int, tuple[Value, Any]] = {}
     heap: list[int] = []
-    for value, g in seeds:
-        key = value.order
-        if key in table:
-            g = _added(value, table[key][1], g)
-        else:
-            heappush(heap, -key)
-        table[key] = (value, g)
-    while heap:
-        value, gy = table.pop(-heappop(heap))
-        edges = value.edges
-        if not edges or watch is None or value in watch:
-            yield value, gy
-            if not edges:
-                continue
-        kind = value.__class__
-        if kind is Node and not create_graph and needed is None:  # nearly always
-            gxs = value.plan.pull(value.backend.ops, gy, *value.saved)  # type: ignore[attr-defined]
-        else:
-            gxs = value.pull(gy, create_graph, needed)
+    simple = Node if needed is None and not create_graph else None  # the class of nearly all, if nothing is special
+    seeds = list(seeds)
+    edges: Sequence[Value] = [value for value, _ in seeds]
+    gxs: Sequence[Any] = [g for _, g in seeds]
+    while True:
         i = 0
         for g in gxs:
-            edge = edges[i]
+            value = edges[i]
             i += 1
-            if g is None or (needed is not None and edge not in needed):
+            if g is None:
                 continue
-            key = edge.order
+            key = value.order
             if key in table:
-                table[key] = (edge, _added(edge, table[key][1], g))
+                old = table[key][1]
+                if old.shape != g.shape or old.dtype != g.dtype:
+                    raise _disagreement(value, old, g)
+                table[key] = (value, old + g)
             else:
-                table[key] = (edge, g)
-                heappush(heap, -key)
+                table[key] = (value, g)
+                heappush(heap, key)
+        if not heap:
+            return
+        value, gy = table.pop(heappop(heap))
+        edges = value.edges
+        if value.__class__ is simple and watch is not None:
+            gxs = value.plan.pull(value.backend.ops, gy, *value.saved)  # type: ignore[attr-defined]
+            continue
+        if not edges or watch is None or value in watch:
+            yield value, gy
+        gxs = value.pull(gy, create_graph, needed) if edges else ()
+        if needed is not None:
+            gxs = [g if edge in needed else None for edge, g in zip(edges, gxs, strict=True)]
 
 
-def _added(value: Value, old: Any, new: Any) -> Any:
-    """Add two gradients of one value; they must agree, since broadcasting here would hide a wrong rule."""
-    if old.shape != new.shape or old.dtype != new.dtype:
-        raise GraphError(
-            f"two gradients of one {value.name} disagree: shape {old.shape}, dtype {old.dtype}, "
-            f"and shape {new.shape}, dtype {new.dtype}"
-        )
-    return old + new
+def _disagreement(value: Value, old: Any, new: Any) -> GraphError:
+    """Broadcasting in the addition of two gradients would hide a wrong rule."""
+    return GraphError(
+        f"two gradients of one {value.name} disagree: shape {old.shape}, dtype {old.dtype}, "
+        f"and shape {new.shape}, dtype {new.dtype}"
+    )
 
 
 def backward(y: Variable, *, retain_grad: bool = False, create_graph: bool = False) -> None:
@@ -132,7 +131,7 @@ def grad(
                 )
     targets = {x.node for x in xs if x.node is not None}
     needed: set[Value] = set(targets)
-    for value in sorted(reachable(y.node for y in ys if y.node is not None), key=lambda value: value.order):
+    for value in sorted(reachable(y.node for y in ys if y.node is not None), key=lambda value: -value.order):
         if any(edge in needed for edge in value.edges):
             needed.add(value)
     starts = [

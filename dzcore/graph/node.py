@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Fit", "Leaf", "Node", "Part", "Value", "next_order"]
 
-#: Numbers the nodes in the order of their creation: a node's inputs always have smaller numbers.
-next_order = count(1).__next__
+#: Numbers the values downwards in the order of their creation: what a value was computed from has larger numbers.
+next_order = count(-1, -1).__next__
 
 
 class Value:
-    """What the gradient of a value is delivered to. `order` is unique, and larger than that of every edge."""
+    """What the gradient of a value is delivered to. `order` is unique, and smaller than that of every edge."""
 
     __slots__ = ("edges", "grad", "order")
     edges: "tuple[Value, ...]"

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..backend import Backend, HostArray, get_backend
+from ..backend.base import FLOATING
 from ..errors import WeightsError
 from ..graph import Parameter, Variable
 from ..graph.variable import transfer
@@ -101,7 +102,7 @@ class Layer:
         """
         _check_suffix(path)
         arrays: dict[str, HostArray] = {}
-        for name, value in self.named_state():
+        for name, value in _by_path(self).items():
             if value._data is None:
                 raise WeightsError(f"{name} has no size yet; call the model once, or give its layer in_size, before saving")
             arrays[name] = value.to_host()
@@ -118,7 +119,7 @@ class Layer:
         """
         _check_suffix(path)
         found = read_npz(path)
-        state = dict(self.named_state())
+        state = _by_path(self)
         problems = [f"missing: {name}" for name in state if name not in found]
         problems += [f"unexpected: {name} {_form(host)}" for name, host in found.items() if name not in state]
         for name, value in state.items():
@@ -152,6 +153,14 @@ def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
             yield from _walk(item, f"{path}/{key}" if path else str(key), seen)
 
 
+def _by_path(layer: Layer) -> dict[str, Parameter | Buffer]:
+    state: dict[str, Parameter | Buffer] = {}
+    for name, value in layer.named_state():
+        if state.setdefault(name, value) is not value:  # a slash in a key, or the keys 1 and "1"
+            raise WeightsError(f"two arrays of this {type(layer).__name__} have the path {name!r}; rename one")
+    return state
+
+
 def _check_suffix(path: str | os.PathLike[str]) -> None:
     if not os.fspath(path).endswith(".npz"):
         raise WeightsError(f"path={os.fspath(path)!r} must end in .npz")
@@ -174,7 +183,10 @@ def _misfit(value: Parameter | Buffer, host: HostArray) -> str | None:
         fits = wanted is None or (
             len(wanted) == len(host.shape) and all(n in (None, m) for n, m in zip(wanted, host.shape, strict=True))
         )
-        return None if fits else f"the model has shape {wanted} (None: any), the file {_form(host)}"
+        if not fits:
+            return f"the model has shape {wanted} (None: any), the file {_form(host)}"
+        learnable = host.dtype in FLOATING and host.dtype in _home(value).dtypes
+        return None if learnable else f"the file has {_form(host)}, and a parameter on {_home(value)} cannot be {host.dtype}"
     dtype = value.backend.dtype_name(value.dtype)
     if (dtype, tuple(value.shape)) != (host.dtype, host.shape):
         return f"the model has {dtype}{list(value.shape)}, the file {_form(host)}"

@@ -1,14 +1,14 @@
 """Comparison of arrays of any backend, in plain Python."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import isclose, isnan
 from typing import Any
 
 from ..backend import HostArray, backend_of
 from ..graph import Variable
 
-__all__ = ["allclose", "assert_close", "values"]
+__all__ = ["allclose", "assert_close", "host_array", "values"]
 
 #: Relative tolerances, some ten units in the last place.
 RTOL = {"float16": 1e-2, "bfloat16": 1e-1, "float32": 1e-5, "float64": 1e-12}
@@ -28,6 +28,14 @@ def values(x: Any) -> list[Any]:
     return list(struct.unpack(f"={len(raw) // struct.calcsize('=' + code)}{code}", raw))
 
 
+def host_array(numbers: Sequence[Any], shape: tuple[int, ...], dtype: str) -> HostArray:
+    """Return Python numbers in C order as an array of the host, which `Backend.from_host` takes."""
+    if dtype == "bfloat16":
+        halves = struct.unpack(f"={2 * len(numbers)}H", struct.pack(f"<{len(numbers)}f", *numbers))
+        return HostArray(dtype, shape, struct.pack(f"={len(numbers)}H", *halves[1::2]))
+    return HostArray(dtype, shape, struct.pack(f"={len(numbers)}{_CODES[dtype]}", *numbers))
+
+
 def allclose(actual: Any, expected: Any, rtol: float | None = None, atol: float = 0.0) -> bool:
     """Tell whether `assert_close` would pass."""
     try:
@@ -38,7 +46,7 @@ def allclose(actual: Any, expected: Any, rtol: float | None = None, atol: float 
 
 
 def assert_close(actual: Any, expected: Any, rtol: float | None = None, atol: float = 0.0) -> None:
-    """Raise AssertionError unless backend, dtype and shape are equal, and all |actual - expected| <= atol + rtol |expected|.
+    """Raise AssertionError unless backend, dtype, shape are equal and |actual - expected| <= atol + rtol·|expected|.
 
     `expected` may be a number or a (nested) list, which has a shape and values only. nan equals nan. Without `rtol`,
     it is 1e-12 for float64, 1e-5 for float32, 1e-2 for float16, 0 for integers and booleans.

@@ -6,9 +6,9 @@ from typing import Any
 from .. import functions as F
 from ..backend import Backend
 from ..errors import GraphError
-from ..graph import Variable, as_variable, grad
-from ..random import Generator
+from ..graph import Variable, grad
 from .compare import assert_close
+from .draw import Source
 
 __all__ = ["check_gradients"]
 
@@ -46,14 +46,15 @@ def check_gradients(
     """
     if order not in (1, 2):
         raise ValueError(f"order={order} must be 1 or 2")
-    check = _Check(f, inputs, Generator(seed), step)
+    check = _Check(f, inputs, Source(seed), step)
     name = getattr(f, "__name__", type(f).__name__)
 
     def compare(which: int, analytic: float, numeric: float) -> None:
         if not abs(analytic - numeric) <= atol + rtol * max(abs(analytic), abs(numeric)):  # nan fails
             at = "\n  ".join(f"input {i}: {x!r}" for i, x in enumerate(check.constants))
             raise AssertionError(
-                f"derivative {which} of {name} is wrong: analytic {analytic!r}, numeric {numeric!r}, seed={seed}\n  {at}"
+                f"derivative {which} of {name} is wrong: analytic {analytic!r}, numeric {numeric!r}, seed={seed}\n"
+                f"  {at}"
             )
 
     for _ in range(directions):
@@ -72,9 +73,9 @@ Values = Sequence[Variable]
 class _Check:
     """f at one point, with the random numbers that project it."""
 
-    def __init__(self, f: Callable[..., Any], inputs: Sequence[Any], generator: Generator, step: float) -> None:
+    def __init__(self, f: Callable[..., Any], inputs: Sequence[Any], source: Source, step: float) -> None:
         self.f = f
-        self.generator = generator
+        self.source = source
         self.step = step
         self.constants = [_float64(x) for x in inputs]
         self.places = [i for i, x in enumerate(self.constants) if x.backend.is_floating(x.dtype)]
@@ -94,7 +95,7 @@ class _Check:
 
     def draw(self, like: Values) -> list[Variable]:
         """Draw a random direction."""
-        return [as_variable(self.generator.normal(x.shape, dtype="float64", backend=x.backend), x.backend) for x in like]
+        return [self.source.like(x) for x in like]
 
     def first(self, u: Values, v: Values) -> tuple[float, float]:
         """Return <∇<f, u>, v>, analytic and numeric."""

@@ -5,15 +5,17 @@
         y = op.call(dzcore, *xs)
         expected = op.reference(numpy, *arrays)  # any namespace with the array API's functions
 
-A reference is written against such a namespace. Where none stands here, that namespace's own function of this name is it.
+A reference is written against such a namespace. Where none stands here, it is the namespace's own function of this
+name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from math import prod
 from typing import Any, NamedTuple
 
 from ..backend import Backend
 from ..graph import Variable
-from ..random import Generator
+from .draw import Source, constant
 
 __all__ = ["OPS", "Op", "Real", "Whole"]
 
@@ -29,14 +31,12 @@ class Real(NamedTuple):
     low: float = -2.0
     high: float = 2.0
 
-    def draw(self, generator: Generator, backend: Backend, position: int, dtype: str) -> Variable:
-        n = _size(self.shape)
-        xp = backend.xp
-        order = xp.astype(generator.permutation(n, backend), backend.dtype("float64"))
-        jitter = generator.uniform((n,), -0.08, 0.08, "float64", backend)
-        fraction = (0.25, 0.7, 0.4, 0.85)[position % 4]
-        x = (order + jitter + fraction) * ((self.high - self.low) / max(n, 1)) + self.low
-        return Variable(xp.astype(xp.reshape(x, self.shape), backend.dtype(dtype)), backend=backend)
+    def draw(self, source: Source, backend: Backend, position: int, dtype: str) -> Variable:
+        n = prod(self.shape)
+        order, jitter = source.permutation(n), source.uniform(n, -0.08, 0.08)
+        fraction, spacing = (0.25, 0.7, 0.4, 0.85)[position % 4], (self.high - self.low) / max(n, 1)
+        x = [self.low + spacing * (k + j + fraction) for k, j in zip(order, jitter, strict=True)]
+        return Variable(constant(x, self.shape, dtype, backend))
 
 
 class Whole(NamedTuple):
@@ -46,9 +46,9 @@ class Whole(NamedTuple):
     high: int = 2
     dtype: str = "int64"
 
-    def draw(self, generator: Generator, backend: Backend, position: int, dtype: str) -> Variable:
-        x = generator.integers(0, self.high, self.shape, backend)
-        return Variable(backend.xp.astype(x, backend.dtype(self.dtype)), backend=backend)
+    def draw(self, source: Source, backend: Backend, position: int, dtype: str) -> Variable:
+        x = [int(u) for u in source.uniform(prod(self.shape), 0, self.high)]
+        return constant(x, self.shape, self.dtype, backend)
 
 
 class Op(NamedTuple):
@@ -64,18 +64,11 @@ class Op(NamedTuple):
 
     def draw(self, backend: Backend, dtype: str = "float64", seed: int = 0) -> list[Variable]:
         """Draw the inputs from the stream `seed`: leaves for the floating-point ones."""
-        generator = Generator(seed)
-        return [sample.draw(generator, backend, i, dtype) for i, sample in enumerate(self.inputs)]
+        source = Source(seed)
+        return [sample.draw(source, backend, i, dtype) for i, sample in enumerate(self.inputs)]
 
     def __str__(self) -> str:
         return f"{self.name}-{self.label}" if self.label else self.name
-
-
-def _size(shape: Sequence[int]) -> int:
-    size = 1
-    for length in shape:
-        size *= length
-    return size
 
 
 OPS: list[Op] = []
@@ -281,7 +274,8 @@ op("sigmoid_cross_entropy", R(3, 4), I(3, 4, high=2), label="classes",
    reference=lambda xp, x, t: xp.mean(xp.log(1 + xp.exp(x)) - x * t))  # fmt: skip
 op("binary_cross_entropy", R(3, 4, low=0.05, high=0.95), R(3, 4, low=0.0, high=1.0),
    reference=lambda xp, p, t: -xp.mean(t * xp.log(p) + (1 - t) * xp.log(1 - p)))  # fmt: skip
-op("accuracy", R(5, 3), I(5), order=0, reference=lambda xp, y, t: xp.mean(xp.astype(xp.argmax(y, axis=1) == t, y.dtype)))
+op("accuracy", R(5, 3), I(5), order=0,
+   reference=lambda xp, y, t: xp.mean(xp.astype(xp.argmax(y, axis=1) == t, y.dtype)))  # fmt: skip
 
 # Without a gradient -----------------------------------------------------------------------------------------------
 

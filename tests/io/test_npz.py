@@ -1,0 +1,322 @@
+"""The .npz format: what NumPy writes is read, what is written NumPy reads, and damage is an error that says so."""
+
+import io
+import os
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dzcore.backend import HostArray
+from dzcore.errors import WeightsError
+from dzcore.io import read_npz, write_npz
+
+DTYPES = [
+    "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
+]  # fmt: skip
+SHAPES = [(), (1,), (5,), (0,), (2, 3), (0, 3), (3, 0, 2), (2, 3, 4), (1, 1, 1, 1)]
+
+
+def host(array):
+    array = np.asarray(array)
+    return HostArray(array.dtype.name, array.shape, array.tobytes())
+
+
+def back(array):
+    assert all(type(n) is int for n in array.shape)
+    return np.frombuffer(bytes(array.buffer), array.dtype).reshape(array.shape)
+
+
+def sample(dtype, shape, seed=0):
+    raw = np.random.default_rng(seed).integers(0, 256, (int(np.prod(shape)), np.dtype(dtype).itemsize), dtype=np.uint8)
+    return (raw[:, 0] % 2 == 1).reshape(shape) if dtype == "bool" else raw.view(dtype).reshape(shape)
+
+
+def same(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.npz"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_round_trip_bit_for_bit_and_numpy_reads_it(path, dtype, shape):
+    array = sample(dtype, shape)
+    write_npz(path, {"l0/W": host(array), "second": host(array)})
+    found = read_npz(path)
+    assert list(found) == ["l0/W", "second"]
+    assert all(same(back(a), array) for a in found.values())
+    with np.load(path, allow_pickle=False) as file:
+        assert file.files == ["l0/W", "second"]
+        assert all(same(file[name], array) for name in file.files)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_what_numpy_writes_is_read(path, dtype, shape, save):
+    array = sample(dtype, shape)
+    save(path, **{"a/b": array, "fortran": np.array(array, order="F"), "big": array.astype(array.dtype.newbyteorder(">"))})
+    found = read_npz(path)
+    assert list(found) == ["a/b", "fortran", "big"]
+    assert all(same(back(a), array) for a in found.values())
+
+
+def test_fortran_ordered_and_big_endian_at_once(path):
+    array = sample("float64", (3, 4, 5))
+    np.savez(path, a=np.asfortranarray(array.astype(">f8")))
+    assert same(back(read_npz(path)["a"]), array)
+
+
+def test_special_values_keep_their_bits(path):
+    array = np.array([np.nan, -np.nan, np.inf, -np.inf, -0.0, 5e-324], np.float64)
+    array = np.concatenate([array, np.array([0x7FF0DEADBEEF0001], np.uint64).view(np.float64)])
+    write_npz(path, {"a": host(array)})
+    assert same(back(read_npz(path)["a"]), array)
+
+
+@pytest.mark.parametrize("wrap", [bytes, bytearray, memoryview, lambda b: np.frombuffer(b, np.float32).reshape(2, 3)])
+def test_any_buffer_will_do(path, wrap):
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    write_npz(path, {"a": HostArray("float32", (2, 3), wrap(array.tobytes()))})
+    assert same(back(read_npz(path)["a"]), array)
+
+
+def test_shapes_of_other_libraries_are_written_plainly(path):
+    class Size(tuple):
+        def __repr__(self):
+            return f"Size({list(self)})"
+
+    write_npz(path, {"a": HostArray("float32", Size((np.int64(2), 3)), bytes(24))})
+    assert read_npz(path)["a"].shape == (2, 3)
+
+
+def test_no_arrays(path):
+    write_npz(path, {})
+    assert read_npz(path) == {}
+    np.savez(path)
+    assert read_npz(path) == {}
+
+
+@pytest.mark.parametrize("name", ["ä/ß", "名前", "a b", "a.npy", "../up", "/abs", "x" * 300, ""])
+def test_names(path, name):
+    write_npz(path, {name: host(np.ones(2))})
+    assert list(read_npz(path)) == [name]
+
+
+def test_the_file_is_compressed(path):
+    write_npz(path, {"a": host(np.zeros(100_000))})
+    assert path.stat().st_size < 5_000
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "complex64"])
+def test_dtypes_that_the_format_lacks_are_named_and_nothing_is_written(path, dtype):
+    with pytest.raises(WeightsError, match=f"l0/W has dtype {dtype}, which .npz files cannot hold"):
+        write_npz(path, {"ok": host(np.ones(2)), "l0/W": HostArray(dtype, (1,), bytes(8))})
+    assert os.listdir(path.parent) == []
+
+
+# What is not a file of arrays --------------------------------------------------------------------------------------
+
+
+def refused(path, *words):
+    with pytest.raises(WeightsError) as error:
+        read_npz(path)
+    for word in (path.name, *words):
+        assert word in str(error.value)
+
+
+def test_a_missing_file_or_a_folder_is_the_system_s_error(path, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_npz(path)
+    with pytest.raises(IsADirectoryError):
+        read_npz(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x05\x06", b"PK\x03\x04" * 20, b"\x93NUMPY\x01\x00"])
+def test_no_zip_archive_at_all(path, content):
+    path.write_bytes(content)
+    refused(path, "is not a readable .npz file")
+
+
+def test_pickles_and_objects_are_refused_unread(path):
+    class Bomb:
+        def __reduce__(self):
+            return (pytest.fail, ("unpickled",))
+
+    np.savez(path, fine=np.ones(2), W=np.array([Bomb(), None], dtype=object))
+    refused(path, "'W.npy'", "'|O'", "is not a plain number")
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(2, "c8"), np.array(["a"]), np.zeros(2, "M8[s]"), np.zeros(2, [("a", "f4")]), np.zeros(2, "V4")]
+)
+def test_other_kinds_of_elements_are_refused(path, array):
+    np.savez(path, W=array)
+    refused(path, "'W.npy'", "is not a plain number")
+
+
+def member(path, content, name="W.npy", compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr(name, content)
+
+
+def npy(header, data=b"", version=1):
+    text = header if isinstance(header, bytes) else str(header).encode()
+    length = struct.pack("<H" if version == 1 else "<I", len(text))
+    return b"\x93NUMPY" + bytes([version, 0]) + length + text + data
+
+
+def form(shape, descr="<f4", fortran=False, **more):
+    return {"descr": descr, "fortran_order": fortran, "shape": shape, **more}
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_every_version_of_the_format(path, version):
+    member(path, npy(form((2,)), bytes(8), version))
+    assert back(read_npz(path)["W"]).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"\x93", b"\x93NUMPY", b"\x93NUMPY\x01", b"\x93NUMPY\x01\x00", b"\x93NUMPY\x01\x00\x10",
+        b"\x93NUMPY\x01\x00\xff\xff{", b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", b"\x93NUMPY\x04\x00\x02\x00{}",
+        npy(""), npy("{"), npy("[]"), npy("{}"), npy("1 +"), npy("x"), npy("__import__('os')"), npy(b"\x00"),
+        npy(b"\xff\xfe", version=3), npy("(" * 5000), npy("-" * 60000 + "1"), npy("9" * 60000), npy("[" * 60 + "]" * 60),
+        npy({"descr": "<f4"}), npy(form((2,), extra=1), bytes(8)), npy(form(2), bytes(8)), npy(form([2]), bytes(8)),
+        npy(form((-1,))), npy(form((-2, -1)), bytes(8)), npy(form((2.0,)), bytes(8)), npy(form(("2",)), bytes(8)),
+        npy(form((True,)), bytes(4)), npy(form((2,), ""), bytes(8)), npy(form((2,), "<"), bytes(8)),
+        npy(form((2,), "f4"), bytes(8)), npy(form((2,), "!f4"), bytes(8)), npy(form((2,), 4), bytes(8)),
+        npy(form((2,)), bytes(7)), npy(form((2,)), bytes(9)), npy(form((2,))), npy(form((0,)), b"x"),
+        npy(form((10**4000,)), b"x"), npy(form((2**62, 2**62)), b"x"), npy(form((2,), fortran=None), bytes(8)),
+    ],
+)  # fmt: skip
+def test_members_that_are_no_arrays(path, content):
+    member(path, content)
+    refused(path, "'W.npy'")
+
+
+def test_a_message_is_never_endless(path):
+    member(path, npy(form((10**4000,)), b"x"))
+    with pytest.raises(WeightsError) as error:
+        read_npz(path)
+    assert len(str(error.value)) < 1000
+
+
+def test_members_with_other_or_equal_names(path):
+    member(path, npy(form((0,))), "readme.txt")
+    refused(path, "'readme.txt'", "does not end in .npy")
+    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("W.npy", npy(form((0,))))
+        archive.writestr("W.npy", npy(form((0,))))
+    refused(path, "'W.npy'", "twice")
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_that_numpy_does_not_use(path, compression):
+    member(path, npy(form((2,)), bytes(8)), compression=compression)
+    refused(path, "'W.npy'", "compress")
+
+
+@pytest.mark.parametrize("shape", [(2**31,), (2**20, 2**20), (2**62,)])
+@pytest.mark.parametrize("fortran", [False, True])
+def test_a_huge_claim_allocates_nothing(path, shape, fortran):
+    member(path, npy(form(shape, "<f8", fortran), bytes(1000)))
+    tracemalloc.start()
+    try:
+        refused(path, "need", "bytes of data, there are 1000")
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_small_claim_with_endless_data_stops_early(path):
+    member(path, npy(form((2,)), bytes(100 << 20)))
+    tracemalloc.start()
+    try:
+        refused(path, "'W.npy'")
+        assert tracemalloc.get_traced_memory()[1] < 40 << 20
+    finally:
+        tracemalloc.stop()
+
+
+# Damage --------------------------------------------------------------------------------------------------------------
+
+ARRAYS = {
+    "l0/W": np.arange(12, dtype=np.float32).reshape(3, 4),
+    "l0/b": np.random.default_rng(1).standard_normal(3),
+    "count": np.array(7),
+    "none": np.zeros((0, 2), np.float32),
+}
+
+
+def written(kind):
+    buffer = io.BytesIO()
+    if kind == "numpy":
+        np.savez(buffer, **ARRAYS)
+    elif kind == "numpy compressed":
+        np.savez_compressed(buffer, **ARRAYS)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    path = tmp_path_factory.mktemp("npz") / "damaged.npz"
+    write_npz(path, {name: host(array) for name, array in ARRAYS.items()})
+    return path, [path.read_bytes(), written("numpy"), written("numpy compressed")]
+
+
+def check_damaged(path, content):
+    path.write_bytes(content)
+    try:
+        found = read_npz(path)
+    except WeightsError as error:
+        assert path.name in str(error)
+        return
+    assert list(found) == list(ARRAYS)
+    for name, array in ARRAYS.items():
+        assert same(back(found[name]), array), name
+
+
+@pytest.mark.parametrize("kind", range(3))
+def test_every_truncation(files, kind):
+    path, contents = files
+    for n in range(len(contents[kind])):
+        path.write_bytes(contents[kind][:n])
+        with pytest.raises(WeightsError):
+            read_npz(path)
+
+
+@pytest.mark.parametrize("kind", range(3))
+@pytest.mark.parametrize("change", [lambda b: 0, lambda b: 255, lambda b: b ^ 1, lambda b: b ^ 128, lambda b: b ^ 4])
+def test_every_byte_changed(files, kind, change):
+    path, contents = files
+    content = bytearray(contents[kind])
+    for i, byte in enumerate(contents[kind]):
+        content[i] = change(byte)
+        if content[i] != byte:
+            check_damaged(path, content)
+        content[i] = byte
+
+
+@settings(max_examples=300)
+@given(
+    kind=st.integers(0, 2),
+    flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=4),
+    cut=st.none() | st.floats(0, 1),
+)
+@example(kind=0, flips=[(0.99, 1)], cut=None)
+def test_random_damage(files, kind, flips, cut):
+    path, contents = files
+    content = bytearray(contents[kind])
+    for where, how in flips:
+        content[int(where * len(content))] ^= how
+    check_damaged(path, content if cut is None else content[: int(cut * len(content))])
