@@ -18,7 +18,9 @@ class Result:
     ratios: dict[str, tuple[float, float, float]]  # lower quartile, median, upper quartile over the rounds
 
 
-def compete(case: str, steps: Mapping[str, Step], *, ours: str, units: int, rounds: int, seconds: float = 0.05) -> Result:
+def compete(
+    case: str, steps: Mapping[str, Step], *, ours: str, units: int, rounds: int, seconds: float = 0.05
+) -> Result:
     """Run every contender for about `seconds` in each round, in an order that turns, and compare round by round."""
     calls = {}
     for name, step in steps.items():
@@ -43,7 +45,9 @@ def compete(case: str, steps: Mapping[str, Step], *, ours: str, units: int, roun
     ratios = {}
     for name in names:
         if name != ours:
-            low, middle, high = statistics.quantiles([a / b for a, b in zip(times[ours], times[name], strict=True)], n=4)
+            low, middle, high = statistics.quantiles(
+                [a / b for a, b in zip(times[ours], times[name], strict=True)], n=4
+            )
             ratios[name] = (low, middle, high)
     return Result(case, {name: statistics.median(t) for name, t in times.items()}, ratios)
 
@@ -55,7 +59,9 @@ def table(results: list[Result], ours: str) -> str:
     lines = ["| " + " | ".join(head) + " |", "| --- " + "| ---: " * (len(head) - 1) + "|"]
     for result in results:
         cells = [result.case]
-        cells += [f"{result.microseconds[name]:,.2f}" if name in result.microseconds else "" for name in (ours, *others)]
+        cells += [
+            f"{result.microseconds[name]:,.2f}" if name in result.microseconds else "" for name in (ours, *others)
+        ]
         for name in others:
             low, middle, high = result.ratios.get(name, (0.0, 0.0, 0.0))
             cells.append(f"**{middle:.2f}** ({low:.2f} to {high:.2f})" if middle else "")

@@ -7,12 +7,12 @@ import dezero.functions as DF
 import dezero.layers as DL
 import numpy as np
 import torch
+from harness import Result, compete
 
 import dzcore
 import dzcore.functions as F
 from dzcore import optimizers
 from dzcore.models import MLP
-from harness import Result, compete
 
 
 def run(rounds: int) -> list[Result]:
@@ -25,7 +25,11 @@ def run(rounds: int) -> list[Result]:
         ("784-1000-10, sigmoid, SGD", (1000, 10), True),
         ("784-512-512-512-10, ReLU, dropout, Adam", (512, 512, 512, 10), False),
     ):
-        steps = {"dzcore": _ours(sizes, plain, x, t), "DeZero": _dezero(sizes, plain, x, t), "PyTorch": _torch(sizes, plain, x, t)}
+        steps = {
+            "dzcore": _ours(sizes, plain, x, t),
+            "DeZero": _dezero(sizes, plain, x, t),
+            "PyTorch": _torch(sizes, plain, x, t),
+        }
         results.append(compete(name, steps, ours="dzcore", units=1, rounds=rounds, seconds=0.2))
     return results
 

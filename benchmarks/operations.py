@@ -6,10 +6,10 @@ import dezero
 import dezero.functions as DF
 import numpy as np
 import torch
+from harness import Result, compete, geometric_mean
 
 import dzcore
 import dzcore.functions as F
-from harness import Result, compete, geometric_mean
 
 LENGTH = 20  # operations in a chain
 

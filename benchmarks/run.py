@@ -2,6 +2,7 @@
 
 import argparse
 import platform
+from importlib.metadata import version
 
 import numpy as np
 
@@ -9,12 +10,12 @@ if not hasattr(np, "int"):
     np.int = int  # DeZero 0.0.13 cannot be imported with NumPy 1.24 or later without it
 
 import dezero
-import torch
-
-import dzcore
 import networks
 import operations
+import torch
 from harness import table
+
+import dzcore
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def main() -> None:
     dzcore.set_default_backend("numpy")
     print(
         f"Python {platform.python_version()}, NumPy {np.__version__}, PyTorch {torch.__version__} "
-        f"({arguments.threads} threads), dzcore {dzcore.__version__}, DeZero {getattr(dezero, '__version__', '0.0.13')}\n"
+        f"({arguments.threads} threads), dzcore {dzcore.__version__}, DeZero {version('dezero')}\n"
     )
     if "operations" in arguments.parts:
         results, mean = operations.run(arguments.rounds)

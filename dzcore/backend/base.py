@@ -98,9 +98,7 @@ class Backend(ABC):
         """
         return portable.index_add(self.xp, size, index, values)
 
-    def windows(
-        self, x: Any, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]
-    ) -> Any:
+    def windows(self, x: Any, size: tuple[int, ...], stride: tuple[int, ...], dilation: tuple[int, ...]) -> Any:
         """Slide a window over the last N axes: (..., *spatial) to (..., *size, *out).
 
         `out = (spatial - dilation * (size - 1) - 1) // stride + 1`, axis by axis; no padding. The result may be
@@ -116,7 +114,7 @@ class Backend(ABC):
         stride: tuple[int, ...],
         dilation: tuple[int, ...],
     ) -> Any:
-        """Add every window back to where it came from: (..., *size, *out) to (..., *spatial), the transpose of `windows`."""
+        """Add every window back to where it came from, (..., *size, *out) to (..., *spatial): `windows` transposed."""
         return portable.windows_adjoint(self.xp, columns, spatial, size, stride, dilation)
 
     def random_bits(self, seed: int, position: int, count: int) -> Any:
@@ -128,7 +126,9 @@ class Backend(ABC):
         """
         return portable.random_bits(self.xp, seed, position, count, device=self.device)
 
-    def update(self, formula: Callable[..., tuple[Any, ...]], targets: tuple[Any, ...], *inputs: Any) -> tuple[Any, ...]:
+    def update(
+        self, formula: Callable[..., tuple[Any, ...]], targets: tuple[Any, ...], *inputs: Any
+    ) -> tuple[Any, ...]:
         """Replace `targets` by `formula(xp, *targets, *inputs)`, an elementwise formula with one result a target.
 
         Return the arrays that hold the new values: the targets themselves where the library can write in place,
@@ -193,7 +193,9 @@ class Backend(ABC):
         try:
             return self.dtypes[name]
         except KeyError:
-            raise TypeError(f"dtype={dtype!r} is not known to backend {self}; it has {', '.join(self.dtypes)}") from None
+            raise TypeError(
+                f"dtype={dtype!r} is not known to backend {self}; it has {', '.join(self.dtypes)}"
+            ) from None
 
     def is_floating(self, dtype: Any) -> bool:
         """Tell whether values of this dtype can carry a gradient."""

@@ -80,7 +80,7 @@ class LiveProgress(Progress):
         self.bar.stop()
 
     def begin(self, number: int) -> None:
-        self.bar.reset(self.task, head=f"epoch {number}/{self.epochs}")
+        self.bar.update(self.task, completed=0, head=f"epoch {number}/{self.epochs}")
         self.start = time.perf_counter()
 
     def step(self, tally: Tally) -> None:

@@ -7,12 +7,15 @@
 import sys
 
 from ..graph.rule import namespaces
-from . import activation, creation, dropout as _dropout, index, linalg, loss, math, methods, reduce, search, shape
+from . import activation, creation, index, linalg, loss, math, methods, reduce, search, shape
+from . import dropout as _dropout
 from .activation import *
 from .creation import *
 from .dropout import dropout
 from .index import *
-from .index import _add_rows as add_rows, _embed as embed, _rows as rows
+from .index import _add_rows as add_rows
+from .index import _embed as embed
+from .index import _rows as rows
 from .linalg import *
 from .loss import *
 from .loss import _one_hot as one_hot

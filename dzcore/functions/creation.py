@@ -48,7 +48,9 @@ def _make(name: str, *args: Any, dtype: Any, backend: Target, device: Any, **opt
     return Variable._of(array, own, None)
 
 
-def asarray(obj: Any, *, dtype: Any = None, backend: Target = None, device: Any = None, copy: bool | None = None) -> Variable:
+def asarray(
+    obj: Any, *, dtype: Any = None, backend: Target = None, device: Any = None, copy: bool | None = None
+) -> Variable:
     """Make a constant of an array of any backend, a number, or a nested list (float32, int64 or bool)."""
     if isinstance(obj, Variable) and dtype is None and backend is None and not copy:
         return obj
@@ -62,17 +64,23 @@ def asarray(obj: Any, *, dtype: Any = None, backend: Target = None, device: Any 
     return Variable._of(x.backend.xp.asarray(x._data, copy=True), x.backend, None) if copy else x
 
 
-def zeros(shape: int | Sequence[int], *, dtype: Any = DEFAULT_FLOAT, backend: Target = None, device: Any = None) -> Variable:
+def zeros(
+    shape: int | Sequence[int], *, dtype: Any = DEFAULT_FLOAT, backend: Target = None, device: Any = None
+) -> Variable:
     """Make an array of zeros."""
     return _make("zeros", shape, dtype=dtype or DEFAULT_FLOAT, backend=backend, device=device)
 
 
-def ones(shape: int | Sequence[int], *, dtype: Any = DEFAULT_FLOAT, backend: Target = None, device: Any = None) -> Variable:
+def ones(
+    shape: int | Sequence[int], *, dtype: Any = DEFAULT_FLOAT, backend: Target = None, device: Any = None
+) -> Variable:
     """Make an array of ones."""
     return _make("ones", shape, dtype=dtype or DEFAULT_FLOAT, backend=backend, device=device)
 
 
-def empty(shape: int | Sequence[int], *, dtype: Any = DEFAULT_FLOAT, backend: Target = None, device: Any = None) -> Variable:
+def empty(
+    shape: int | Sequence[int], *, dtype: Any = DEFAULT_FLOAT, backend: Target = None, device: Any = None
+) -> Variable:
     """Make an array whose elements are whatever lies in memory."""
     return _make("empty", shape, dtype=dtype or DEFAULT_FLOAT, backend=backend, device=device)
 
@@ -96,7 +104,9 @@ def arange(
     """Make the numbers start, start + step, … below stop; with one argument, 0, 1, … below it."""
     if stop is None:
         start, stop = 0, start
-    return _make("arange", start, stop, step, dtype=dtype or _number_dtype(start, stop, step), backend=backend, device=device)
+    return _make(
+        "arange", start, stop, step, dtype=dtype or _number_dtype(start, stop, step), backend=backend, device=device
+    )
 
 
 def linspace(
@@ -110,7 +120,14 @@ def linspace(
 
 
 def eye(
-    n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, backend: Target = None, device: Any = None
+    n_rows: int,
+    n_cols: int | None = None,
+    /,
+    *,
+    k: int = 0,
+    dtype: Any = None,
+    backend: Target = None,
+    device: Any = None,
 ) -> Variable:
     """Make a matrix with ones on diagonal k and zeros elsewhere."""
     return _make("eye", n_rows, n_cols, k=k, dtype=dtype or DEFAULT_FLOAT, backend=backend, device=device)

@@ -4,7 +4,6 @@ Two pairs carry all of it, each the transpose of the other: a slice and its embe
 rows and the addition of rows to where they came from.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
@@ -56,7 +55,7 @@ def _gather(x: Variable, index: Any) -> Variable:
 
 
 def _indices(index: Any, x: Variable, size: int, name: str) -> Any:
-    """Return an integer array on the backend of x, checked against [-size, size) where the host can see it, and wrapped."""
+    """Return indices as int64 on the backend of x, checked against [-size, size) where the host sees them, wrapped."""
     array = as_variable(index if isinstance(index, Variable) else _on(index, x), x.backend)._data
     kind = x.backend.dtype_name(array.dtype)
     if "int" not in kind:

@@ -109,7 +109,7 @@ def tensordot(x1: Any, x2: Any, *, axes: int | tuple[Sequence[int], Sequence[int
     outer1, outer2 = [x1.shape[a] for a in rows], [x2.shape[a] for a in columns]
     size1, size2 = prod(outer1), prod(outer2)
     y = matmul(
-        reshape(permute_dims(x1, rows + left), (size1, inner)), reshape(permute_dims(x2, right + columns), (inner, size2))
+        reshape(permute_dims(x1, rows + left), (size1, inner)),
+        reshape(permute_dims(x2, right + columns), (inner, size2)),
     )
     return reshape(y, (*outer1, *outer2))
-

@@ -32,7 +32,9 @@ def _pair(x0: Any, x1: Any, name: str) -> tuple[Variable, Variable]:
     x0 = as_variable(x0, x1.backend if isinstance(x1, Variable) else None)
     x1 = as_variable(x1, x0.backend)
     if x0.shape != x1.shape:
-        raise ValueError(f"{name}: shapes {x0.shape} and {x1.shape} must be equal; broadcasting would hide a mistake here")
+        raise ValueError(
+            f"{name}: shapes {x0.shape} and {x1.shape} must be equal; broadcasting would hide a mistake here"
+        )
     return x0, x1
 
 
@@ -86,11 +88,13 @@ def softmax_cross_entropy(x: Any, t: Any) -> Variable:
     x = as_variable(x)
     t = as_variable(t, x.backend)
     if len(x.shape) != 2 or t.shape != x.shape[:1]:
-        raise ValueError(f"softmax_cross_entropy: x has shape {x.shape} and t {t.shape}; they must be (n, classes) and (n,)")
+        raise ValueError(
+            f"softmax_cross_entropy: x has shape {x.shape} and t {t.shape}; they must be (n, classes) and (n,)"
+        )
     if "int" not in x.backend.dtype_name(t.dtype):
         raise TypeError(f"softmax_cross_entropy: t has dtype {t.dtype}; classes are integers")
     xp, classes = x.backend.xp, x.shape[1]
-    if not x.backend.accelerator and t.shape[0] and not (0 <= int(xp.min(t._data)) and int(xp.max(t._data)) < classes):
+    if not x.backend.accelerator and t.shape[0] and not (int(xp.min(t._data)) >= 0 and int(xp.max(t._data)) < classes):
         raise ValueError(f"softmax_cross_entropy: t holds classes outside of [0, {classes})")
     return _softmax_cross_entropy(x, t._data)
 
@@ -104,7 +108,7 @@ def _sigmoid_cross_entropy(xp: Any, x: Any, t: Any) -> Any:
 
 
 def sigmoid_cross_entropy(x: Any, t: Any) -> Variable:
-    """Calculate the mean of log(1 + eˣ) - t x: the cross-entropy of sigmoid(x) against probabilities t, of x's shape."""
+    """Calculate the mean of log(1 + eˣ) - t x, the cross-entropy of sigmoid(x) against probabilities t of its shape."""
     x = as_variable(x)
     t = as_variable(t, x.backend)
     if t.dtype != x.dtype:

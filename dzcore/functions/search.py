@@ -88,7 +88,9 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
     for shape in shapes:
         for axis, n in enumerate(shape, ndim - len(shape)):
             if n != 1 and result[axis] not in (1, n):
-                raise ValueError(f"shapes {', '.join(str(tuple(s)) for s in shapes)} do not broadcast against each other")
+                raise ValueError(
+                    f"shapes {', '.join(str(tuple(s)) for s in shapes)} do not broadcast against each other"
+                )
             if n != 1:
                 result[axis] = n
     return tuple(result)

@@ -316,7 +316,8 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Variable, ...]:
     order = [1, 0, *range(2, len(xs))] if swap else list(range(len(xs)))
     shape = [xs[i].size for i in order]
     return tuple(
-        broadcast_to(reshape(x, [x.size if order[k] == i else 1 for k in range(len(xs))]), shape) for i, x in enumerate(xs)
+        broadcast_to(reshape(x, [x.size if order[k] == i else 1 for k in range(len(xs))]), shape)
+        for i, x in enumerate(xs)
     )
 
 

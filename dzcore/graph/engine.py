@@ -47,7 +47,7 @@ def sweep(
                 table[key] = (value, g)
                 heappush(heap, key)
         if not heap:
-            return
+            break
         value, gy = table.pop(heappop(heap))
         edges = value.edges
         if value.__class__ is simple and watch is not None:
@@ -121,13 +121,16 @@ def grad(
         if len(given) != len(ys):
             raise ValueError(f"grad_outputs has {len(given)} entries for {len(ys)} outputs")
         seeds = [
-            Variable._of(y.backend.xp.full_like(y._data, g), y.backend, None) if is_scalar(g) else as_variable(g, y.backend)
+            Variable._of(y.backend.xp.full_like(y._data, g), y.backend, None)
+            if is_scalar(g)
+            else as_variable(g, y.backend)
             for g, y in zip(given, ys, strict=True)
         ]
         for g, y in zip(seeds, ys, strict=True):
             if g.shape != y.shape or g.dtype != y.dtype:
                 raise ValueError(
-                    f"grad_outputs has shape {g.shape}, dtype {g.dtype} for an output of shape {y.shape}, dtype {y.dtype}"
+                    f"grad_outputs has shape {g.shape}, dtype {g.dtype} for an output "
+                    f"of shape {y.shape}, dtype {y.dtype}"
                 )
     targets = {x.node for x in xs if x.node is not None}
     needed: set[Value] = set(targets)
@@ -152,7 +155,8 @@ def grad(
             results.append(None)
         elif gx.shape != x.shape or gx.dtype != x.dtype:
             raise GraphError(
-                f"a gradient of shape {gx.shape}, dtype {gx.dtype} came out for input {i} of shape {x.shape}, dtype {x.dtype}"
+                f"a gradient of shape {gx.shape}, dtype {gx.dtype} came out for input {i} "
+                f"of shape {x.shape}, dtype {x.dtype}"
             )
         else:
             results.append(gx if isinstance(gx, Variable) else Variable._of(x.backend.xp.asarray(gx), x.backend, None))

@@ -92,7 +92,9 @@ class Call(Value):
                 g = backend.xp.zeros_like(data)
             gys.append(g if isinstance(g, Variable) else Variable._of(backend.xp.asarray(g), backend, None))
         ys = [
-            Variable._of(data, backend, Part(self, i, backend) if create_graph and backend.is_floating(data.dtype) else None)
+            Variable._of(
+                data, backend, Part(self, i, backend) if create_graph and backend.is_floating(data.dtype) else None
+            )
             for i, (data, _) in enumerate(self.results)
         ]
         function.outputs = tuple(partial(as_variable, y) for y in ys)
@@ -117,4 +119,3 @@ class Call(Value):
                 f"{gx.dtype} on {gx.backend}; the input has {x.shape}, {x.dtype} on {x.backend}"
             )
         return gx if create_graph else gx._data
-

@@ -5,9 +5,10 @@
     def multiply(xp, x1, x2):
         return x1 * x2
 
-The parameter names are the contract: first the namespace, then the arrays, and behind a `/` the options. A gradient formula may name `gy` (the gradient of the result), any array or
-option of the forward function, its result `y`, and the namespace `xp`. What the formulas of the inputs that need
-a gradient name, and nothing else, is kept until the backward pass.
+The parameter names are the contract: first the namespace, then the arrays, and behind a `/` the options. A gradient
+formula may name `gy` (the gradient of the result), any array or option of the forward function, its result `y`, and
+the namespace `xp`. What the formulas of the inputs that need a gradient name, and nothing else, is kept until the
+backward pass.
 
 A formula stands once and runs at two speeds: on raw arrays with the backend's own `xp` when only numbers are
 wanted, and on Variables with `xp` being dzcore itself when derivatives of the derivative are.
@@ -246,7 +247,7 @@ def _binary(spec: Spec) -> Apply:
             else:
                 data2 = operand(x2, backend, spec.name)
                 edge2 = None
-                aligned = is_scalar(data2) or data1.shape == data2.shape and data1.dtype == data2.dtype
+                aligned = is_scalar(data2) or (data1.shape == data2.shape and data1.dtype == data2.dtype)
         else:
             if not isinstance(x2, Variable):
                 x2 = as_variable(x2) if is_scalar(x1) or not is_scalar(x2) else x2
@@ -257,7 +258,7 @@ def _binary(spec: Spec) -> Apply:
             edge1 = None
             data2 = x2._data
             edge2 = x2.node
-            aligned = is_scalar(data1) or data1.shape == data2.shape and data1.dtype == data2.dtype
+            aligned = is_scalar(data1) or (data1.shape == data2.shape and data1.dtype == data2.dtype)
         y = forward(backend.ops, data1, data2)
         if type(y) is not type(data1) and type(y) is not type(data2):
             y = backend.xp.asarray(y)

@@ -238,6 +238,7 @@ class Variable:
         return copy
 
     if TYPE_CHECKING:  # installed by dzcore.functions, which knows the rules
+
         def __add__(self, other: Any) -> "Variable": ...
         def __radd__(self, other: Any) -> "Variable": ...
         def __sub__(self, other: Any) -> "Variable": ...
@@ -324,7 +325,9 @@ def operand(x: Any, backend: Backend, name: str) -> Any:
     if isinstance(x, (list, tuple, str, bytes, Number)) or x is None:
         raise TypeError(f"{name}: an operand is a {type(x).__name__}; make it an array first, with dzcore.asarray")
     other = backend_of(x)
-    raise MixedBackendError(f"{name}: one operand is on {backend} and one on {other}; move one with dzcore.asarray(x).to(…)")
+    raise MixedBackendError(
+        f"{name}: one operand is on {backend} and one on {other}; move one with dzcore.asarray(x).to(…)"
+    )
 
 
 def as_variable(x: Any, backend: Backend | None = None) -> Variable:
@@ -337,8 +340,10 @@ def as_variable(x: Any, backend: Backend | None = None) -> Variable:
 
 
 def as_array(x: Any, backend: str | Backend | None = None) -> Any:
-    """Return the raw array of a Variable, array, number or (nested) list, on the backend that it is on (or `backend`)."""
-    data, own = (x._data, x.backend) if isinstance(x, Variable) else _coerce(x, None, None if backend is None else backend)
+    """Return the raw array of a Variable, array, number or (nested) list, on its own backend or on `backend`."""
+    data, own = (
+        (x._data, x.backend) if isinstance(x, Variable) else _coerce(x, None, None if backend is None else backend)
+    )
     return data if backend is None else transfer(data, own, get_backend(backend))
 
 

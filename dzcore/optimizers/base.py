@@ -35,7 +35,9 @@ class Optimizer:
             target = list(target)
             for i, param in enumerate(target):
                 if not isinstance(param, Parameter):
-                    raise TypeError(f"target[{i}] is a {type(param).__name__}; an optimizer takes a Layer or Parameters")
+                    raise TypeError(
+                        f"target[{i}] is a {type(param).__name__}; an optimizer takes a Layer or Parameters"
+                    )
         self.target = target
         return self
 
