@@ -9,7 +9,7 @@ import numpy as np
 if not hasattr(np, "int"):
     np.int = int  # DeZero 0.0.13 cannot be imported with NumPy 1.24 or later without it
 
-import dezero
+import dezero  # noqa: F401  # imported here, while np.int is there
 import networks
 import operations
 import torch

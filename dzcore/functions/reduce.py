@@ -47,7 +47,7 @@ def _widened(x: Variable) -> Variable:
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False, *, dtype: Any = None) -> Variable:
-    """Sum over axes (None: all). Floating-point sums keep their dtype; those of booleans and integers are 64 bits wide."""
+    """Sum over axes (None: all). Floating-point sums keep their dtype; those of integers are 64 bits wide."""
     x = as_variable(x)
     axes, kept, _ = _layout(x._data.shape, axis)
     x = _widened(x) if dtype is None else astype(x, dtype)

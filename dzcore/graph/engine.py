@@ -50,8 +50,8 @@ def sweep(
             break
         value, gy = table.pop(heappop(heap))
         edges = value.edges
-        if value.__class__ is simple and watch is not None:
-            gxs = value.plan.pull(value.backend.ops, gy, *value.saved)  # type: ignore[attr-defined]
+        if value.__class__ is simple and watch is not None and edges:
+            gxs = value.plan.pull(value.backend.ops, gy, *value.saved)
             continue
         if not edges or watch is None or value in watch:
             yield value, gy
@@ -72,7 +72,8 @@ def backward(y: Variable, *, retain_grad: bool = False, create_graph: bool = Fal
     """See `Variable.backward`."""
     if create_graph and not recording.get():
         with using_config("enable_backprop", True):
-            return backward(y, retain_grad=retain_grad, create_graph=True)
+            backward(y, retain_grad=retain_grad, create_graph=True)
+        return
     if y.node is None:
         raise GraphError(
             f"nothing to differentiate: this value (shape {y.shape}, dtype {y.dtype}) was computed from no "

@@ -374,18 +374,18 @@ def _coerce(data: Any, dtype: Any, backend: str | Backend | None) -> tuple[Any, 
     return data, own
 
 
+def _collect_types(item: Any, kinds: set[type]) -> None:
+    if isinstance(item, (list, tuple)):
+        for inner in item:
+            _collect_types(inner, kinds)
+    else:
+        kinds.add(type(item))
+
+
 def _default_dtype(data: Any) -> str | None:
     """Return the dtype for Python numbers in nested lists: float32, int64 or bool, whichever holds them all."""
     kinds: set[type] = set()
-
-    def visit(item: Any) -> None:
-        if isinstance(item, (list, tuple)):
-            for inner in item:
-                visit(inner)
-        else:
-            kinds.add(type(item))
-
-    visit(data)
+    _collect_types(data, kinds)
     if kinds <= {bool} and kinds:
         return "bool"
     if kinds <= {bool, int} and kinds:

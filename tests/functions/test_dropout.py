@@ -9,7 +9,6 @@ import dzcore
 from dzcore import Variable, random
 from dzcore import functions as F
 from dzcore.backend import Backend, use_backend
-from dzcore.errors import DzcoreError
 from dzcore.testing import assert_close, values
 
 RATIOS = [0.1, 0.25, 0.5, 0.75, 0.9]
@@ -158,7 +157,6 @@ def test_impossible_ratios_are_refused(p: float, training: bool) -> None:
 def test_impossible_modes_are_refused() -> None:
     with pytest.raises(ValueError, match="mode='scaled'"):
         F.dropout(Variable([1.0]), 0.5, mode="scaled")
-    assert not issubclass(ValueError, DzcoreError)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
