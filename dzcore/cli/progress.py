@@ -1,6 +1,5 @@
 """What a training shows: a live bar on a terminal, a line an epoch elsewhere."""
 
-import os
 import sys
 import time
 from types import TracebackType
@@ -99,7 +98,7 @@ class LiveProgress(Progress):
 
 def make_progress(epochs: int, samples: int) -> Progress:
     """Return a live bar if stdout is a terminal and rich is installed, else plain lines."""
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+    if sys.stdout.isatty():
         try:
             return LiveProgress(epochs, samples)
         except ImportError:

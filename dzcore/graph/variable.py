@@ -356,12 +356,12 @@ def _coerce(data: Any, dtype: Any, backend: str | Backend | None) -> tuple[Any, 
     """Find the array and the backend in whatever a caller gave."""
     if isinstance(data, Variable):
         data, own = data._data, data.backend
-    elif isinstance(data, (bool, int, float, list, tuple)):
-        own = current_backend() if backend is None else get_backend(backend)
-        return own.asarray(data, dtype or _default_dtype(data)), own
     elif isinstance(data, HostArray):
         own = current_backend() if backend is None else get_backend(backend)
         data = own.from_host(data)
+    elif isinstance(data, (bool, int, float, list, tuple)):
+        own = current_backend() if backend is None else get_backend(backend)
+        return own.asarray(data, dtype or _default_dtype(data)), own
     else:
         own = backend if isinstance(backend, Backend) and backend.owns(data) else backend_of(data)
         data = own.xp.asarray(data)

@@ -26,8 +26,10 @@ class MLP(Model):
         dropout: float = 0.0,
         in_size: int | None = None,
     ) -> None:
-        if not fc_output_sizes:
-            raise ValueError("fc_output_sizes=() is empty; an MLP has at least one layer")
+        if not isinstance(fc_output_sizes, Sequence) or not fc_output_sizes:
+            raise ValueError(f"fc_output_sizes={fc_output_sizes!r} must be a sequence of at least one size, such as (100, 10)")
+        if not callable(activation):
+            raise TypeError(f"activation={activation!r} cannot be called; give a function such as F.relu")
         check_dropout(dropout, "inverted")
         self.activation = activation
         self.dropout = dropout

@@ -38,11 +38,14 @@ class Optimizer:
                     raise TypeError(
                         f"target[{i}] is a {type(param).__name__}; an optimizer takes a Layer or Parameters"
                     )
+            target = list(dict.fromkeys(target))  # each once
         self.target = target
         return self
 
     def add_hook(self, hook: Hook) -> Any:
         """Call `hook(params)` before every update, and return self. What it does to gradients lasts for that update."""
+        if not callable(hook):
+            raise TypeError(f"hook={hook!r} cannot be called; a hook is a function of a list of Parameters")
         self.hooks.append(hook)
         return self
 
@@ -51,10 +54,13 @@ class Optimizer:
         if self.target is None:
             raise RuntimeError(f"{type(self).__name__} has no target; call setup(model) first")
         everything: Iterable[Parameter] = self.target.params() if hasattr(self.target, "params") else self.target
-        params = [param for param in everything if param.grad is not None]
-        grads = [param.grad for param in params]
+        pairs = [(param, grad) for param in everything if (grad := param.grad) is not None]
+        params = [param for param, _ in pairs]
         self.t += 1
         try:
+            if self.hooks:
+                for param, grad in pairs:  # handles of their own, for the hooks to assign to
+                    param.grad = grad.detach()
             for hook in self.hooks:
                 hook(params)
             for param in params:
@@ -62,7 +68,7 @@ class Optimizer:
                     self.update_one(param)
         finally:
             if self.hooks:
-                for param, grad in zip(params, grads, strict=True):
+                for param, grad in pairs:
                     param.grad = grad
 
     def update_one(self, param: Parameter) -> None:
@@ -75,11 +81,14 @@ class Optimizer:
                 for array in state or range(self.states)
             )
         grad = param.grad._data  # type: ignore[union-attr]  # update skips parameters without
-        new, *rest = backend.update(self.formula, (data, *state), grad, *self.numbers())
+        # NumPy's float64 is no Python number: it would make float64 of everything.
+        numbers = [n if type(n) is int else float(n) for n in self.numbers()]
+        new, *rest = backend.update(self.formula, (data, *state), grad, *numbers)
+        asarray = backend.xp.asarray  # for libraries that make scalars of 0-d arrays
         if self.states:
-            self._state[param.node] = (backend, tuple(rest))  # type: ignore[index]
+            self._state[param.node] = (backend, tuple(map(asarray, rest)))  # type: ignore[index]
         if new is not data:
-            param._set(new, backend)
+            param._set(asarray(new), backend)
 
     def numbers(self) -> tuple[float, ...]:
         """Return the numbers of the formula at step `t`, which counts from 1."""
@@ -96,6 +105,13 @@ def positive(**numbers: float) -> None:
     for name, number in numbers.items():
         if not number > 0:
             raise ValueError(f"{name}={number} must be positive")
+
+
+def not_negative(**numbers: float) -> None:
+    """Raise ValueError for a number below zero."""
+    for name, number in numbers.items():
+        if not number >= 0:
+            raise ValueError(f"{name}={number} must not be negative")
 
 
 def fraction(**numbers: float) -> None:

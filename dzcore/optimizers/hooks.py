@@ -8,7 +8,7 @@ from typing import Any
 
 from ..graph import Parameter, Variable
 from ..layers import Layer
-from .base import positive
+from .base import not_negative, positive
 
 __all__ = ["ClipGrad", "FreezeParam", "WeightDecay"]
 
@@ -21,8 +21,7 @@ class WeightDecay:
     """L2 regularization: g ← g + rate p."""
 
     def __init__(self, rate: float) -> None:
-        if rate < 0:
-            raise ValueError(f"rate={rate} must not be negative")
+        not_negative(rate=rate)
         self.rate = rate
 
     def __call__(self, params: list[Parameter]) -> None:
@@ -46,7 +45,7 @@ class ClipGrad:
         xp = params[0].backend.xp
         squares = [xp.sum(xp.astype(g, xp.float32) ** 2) if g.dtype != xp.float64 else xp.sum(g**2) for g in grads]
         norm = xp.sqrt(sum(squares[1:], squares[0]))
-        rate = xp.minimum(xp.asarray(self.max_norm / (norm + 1e-6)), xp.ones_like(norm))  # no number leaves the device
+        rate = self.max_norm / xp.maximum(norm, xp.full_like(norm, self.max_norm))  # no number leaves the device
         for param, g in zip(params, grads, strict=True):
             _replace(param, g * xp.astype(rate, g.dtype))
 
@@ -61,6 +60,7 @@ class FreezeParam:
         self.layers = layers
 
     def __call__(self, params: list[Parameter]) -> None:
-        for layer in self.layers:
-            for param in [layer] if isinstance(layer, Parameter) else layer.params():
+        frozen = {p for layer in self.layers for p in ([layer] if isinstance(layer, Parameter) else layer.params())}
+        for param in params:  # others' gradients would not come back
+            if param in frozen:
                 param.grad = None

@@ -3,7 +3,7 @@
 from math import sqrt
 from typing import Any
 
-from .base import Optimizer, fraction, positive
+from .base import Optimizer, fraction, not_negative, positive
 
 __all__ = ["SGD", "AdaDelta", "AdaGrad", "Adam", "AdamW", "MomentumSGD"]
 
@@ -154,8 +154,7 @@ class AdamW(Adam):
         lr: float | None = None,
     ) -> None:
         super().__init__(alpha, beta1, beta2, eps, lr=lr)
-        if weight_decay < 0:
-            raise ValueError(f"weight_decay={weight_decay} must not be negative")
+        not_negative(weight_decay=weight_decay)
         self.weight_decay = weight_decay
 
     def numbers(self) -> tuple[float, ...]:

@@ -162,10 +162,10 @@ def test_width(work: dict[str, int]) -> None:
     total = sum((y * float(i) for i in range(1, width)), start=y * 0.0)
     total.backward()
     assert x.grad.data.tolist() == [width * (width - 1) / 2] * 2
-    assert work["push"] == work["pop"] == 2 * width  # products, sums, y and x
+    assert work["push"] == work["pop"] == 2 * width + 1  # products, sums, y and x
     (gx,) = grad(total, x)
     assert gx.data.tolist() == x.grad.data.tolist()
-    assert work["pull"] == 2 * width - 1
+    assert work["pull"] == 2 * width
 
 
 def test_diamonds(work: dict[str, int]) -> None:
@@ -215,10 +215,10 @@ def test_memory_is_flat_without_the_garbage_collector() -> None:
     gc.collect()
     gc.disable()
     try:
-        for _ in range(200):
+        for _ in range(2500):  # Python keeps up to 2000 tuples of one length for later
             step()
         blocks = sys.getallocatedblocks()
-        for _ in range(9800):
+        for _ in range(7500):
             step()
         assert sys.getallocatedblocks() - blocks < 300
         assert gc.collect() < 50
@@ -447,8 +447,8 @@ def test_unchain_backward_cuts_everything_behind() -> None:
     assert x.grad is None
     assert w.grad.data.tolist() == [3.0, 3.0]
     grad(dzcore.sum(h * w), w, create_graph=True)
-    del x, h
-    assert array() is None or w is not None
+    del x, h, y, v
+    assert array() is None
 
 
 def test_truncated_backpropagation_through_time_needs_constant_memory() -> None:

@@ -1,0 +1,7 @@
+"""`python -m dzcore` is `dz`."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())
