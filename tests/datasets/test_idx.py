@@ -87,16 +87,16 @@ def test_a_header_that_claims_terabytes_costs_nothing(tmp_path: Path) -> None:
 @given(data=st.data())
 def test_damage_is_never_accepted(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever is cut off, added or flipped in a compressed file: the same content, or a DataError."""
-    packed = bytearray(packed(pictures(2, (4, 4)), mtime=0))
+    PACKED = bytearray(damaged(pictures(2, (4, 4)), mtime=0))
     kind = data.draw(st.sampled_from(["cut", "add", "flip"]))
     if kind == "cut":
-        del packed[data.draw(st.integers(0, len(packed) - 1)) :]
+        del damaged[data.draw(st.integers(0, len(damaged) - 1)) :]
     elif kind == "add":
-        packed += data.draw(st.binary(min_size=1, max_size=20).filter(lambda b: any(b)))
+        damaged += data.draw(st.binary(min_size=1, max_size=20).filter(lambda b: any(b)))
     else:
-        packed[data.draw(st.integers(0, len(packed) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     file = tmp_path_factory.mktemp("idx") / "f"
-    file.write_bytes(packed)
+    file.write_bytes(damaged)
     try:
         host = read_idx(file)
     except DataError:

@@ -45,7 +45,9 @@ def test_a_relative_path_without_a_folder(path, monkeypatch):
     assert alone(path)
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, MemoryError, OSError(errno.ENOSPC, "full")])
+@pytest.mark.parametrize(
+    "error", [ValueError, KeyboardInterrupt, SystemExit, MemoryError, OSError(errno.ENOSPC, "full")]
+)
 @pytest.mark.parametrize("existed", [True, False])
 def test_an_exception_leaves_the_old_file_and_nothing_else(path, error, existed):
     if existed:

@@ -63,7 +63,10 @@ def test_round_trip_bit_for_bit_and_numpy_reads_it(path, dtype, shape):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_what_numpy_writes_is_read(path, dtype, shape, save):
     array = sample(dtype, shape)
-    save(path, **{"a/b": array, "fortran": np.array(array, order="F"), "big": array.astype(array.dtype.newbyteorder(">"))})
+    save(
+        path,
+        **{"a/b": array, "fortran": np.array(array, order="F"), "big": array.astype(array.dtype.newbyteorder(">"))},
+    )
     found = read_npz(path)
     assert list(found) == ["a/b", "fortran", "big"]
     assert all(same(back(a), array) for a in found.values())

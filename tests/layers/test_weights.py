@@ -97,7 +97,9 @@ def test_numpy_reads_the_file(backend, path):
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-@pytest.mark.parametrize("form", [lambda a: a, np.asfortranarray, lambda a: a.astype(">f4"), lambda a: a.astype(">f4").T.copy().T])
+@pytest.mark.parametrize(
+    "form", [lambda a: a, np.asfortranarray, lambda a: a.astype(">f4"), lambda a: a.astype(">f4").T.copy().T]
+)
 @pytest.mark.parametrize("lazy", [False, True])
 def test_files_of_numpy_are_read(backend, path, save, form, lazy):
     g = np.random.default_rng(2)
@@ -176,7 +178,12 @@ def refused(model, path):
 
 
 def arrays(**changes):
-    good = {"l0/W": np.ones((4, 3), "f4"), "l0/b": np.ones(3, "f4"), "l1/W": np.ones((3, 2), "f4"), "l1/b": np.ones(2, "f4")}
+    good = {
+        "l0/W": np.ones((4, 3), "f4"),
+        "l0/b": np.ones(3, "f4"),
+        "l1/W": np.ones((3, 2), "f4"),
+        "l1/b": np.ones(2, "f4"),
+    }
     good.update({name.replace("_", "/"): array for name, array in changes.items()})
     return {name: array for name, array in good.items() if array is not None}
 

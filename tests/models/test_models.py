@@ -140,7 +140,15 @@ def test_models_nest(backend):
 
     net = Net()
     assert net(dzcore.ones((2, 3)), extra=1.0).shape == (2, 2)
-    assert paths(net) == ["body/l0/W", "body/l0/b", "body/l1/l0/W", "body/l1/l0/b", "body/l1/l1/W", "body/l1/l1/b", "scale"]
+    assert paths(net) == [
+        "body/l0/W",
+        "body/l0/b",
+        "body/l1/l0/W",
+        "body/l1/l0/b",
+        "body/l1/l1/W",
+        "body/l1/l1/b",
+        "scale",
+    ]
 
 
 # Training -----------------------------------------------------------------------------------------------------------
@@ -151,7 +159,10 @@ def test_models_nest(backend):
     [
         lambda: (MLP((10, 3)), MomentumSGD(0.5)),
         lambda: (MLP((16, 16, 3), F.relu), Adam(0.02)),
-        lambda: (Sequential(L.Linear(16), F.tanh, L.Linear(3)), Adam(0.02).add_hook(WeightDecay(1e-4)).add_hook(ClipGrad(1.0))),
+        lambda: (
+            Sequential(L.Linear(16), F.tanh, L.Linear(3)),
+            Adam(0.02).add_hook(WeightDecay(1e-4)).add_hook(ClipGrad(1.0)),
+        ),
     ],
 )
 def test_training_reduces_the_loss(backend, make):
@@ -232,7 +243,9 @@ def test_training_leaves_nothing_behind(backend):
 # Dropout ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [lambda: MLP((40, 3), F.relu, dropout=0.5), lambda: Sequential(L.Linear(40), L.Dropout(0.5))])
+@pytest.mark.parametrize(
+    "make", [lambda: MLP((40, 3), F.relu, dropout=0.5), lambda: Sequential(L.Linear(40), L.Dropout(0.5))]
+)
 def test_dropout_happens_in_training_only(backend, make):
     model = make()
     x = dzcore.ones((5, 4))

@@ -280,7 +280,9 @@ def test_state_follows_the_model(strict, rule, others):
             for p in model.params():
                 give(p, g.standard_normal(p.shape).astype("f4"))
             optimizer.update()
-            assert all(home is p.backend for p in model.params() for home, _ in [optimizer._state.get(p.node, (p.backend, 0))])
+            assert all(
+                home is p.backend for p in model.params() for home, _ in [optimizer._state.get(p.node, (p.backend, 0))]
+            )
         return [values(p) for p in model.params()]
 
     switches = dict(zip((3, 6), others, strict=False))
@@ -341,7 +343,13 @@ def test_two_optimizers_of_one_model_keep_their_own_state():
 
 def test_setup_returns_the_optimizer_and_takes_layers_and_iterables():
     model = MLP((2,), in_size=3)
-    for target in (model, model.params(), list(model.params()), dict(model.named_params()).values(), (model.l0.W, model.l0.b)):
+    for target in (
+        model,
+        model.params(),
+        list(model.params()),
+        dict(model.named_params()).values(),
+        (model.l0.W, model.l0.b),
+    ):
         F.sum(model(dzcore.ones((1, 3)))).backward()
         optimizer = SGD(0.5)
         assert optimizer.setup(target) is optimizer
@@ -613,7 +621,9 @@ def test_gradients_that_are_one_array_or_a_view_stay_as_they_are(backend, rule, 
     for p, grad in zip(params, grads, strict=True):
         assert p.grad is grad
         assert (values(grad) == 1).all()
-    shared = Variable(xp.broadcast_to(xp.ones((1, 1), dtype=xp.float32, device=backend.device), (2, n)), backend=backend)
+    shared = Variable(
+        xp.broadcast_to(xp.ones((1, 1), dtype=xp.float32, device=backend.device), (2, n)), backend=backend
+    )
     before = [values(p).copy() for p in params]
     for p in params:
         p.grad = shared
