@@ -146,7 +146,7 @@ def _expand(x: Variable, index: tuple[Any, ...]) -> tuple[Any, ...]:
     lengths: dict[int, int] = {}  # of the axes of masks
     for i in index:
         if isinstance(i, (list, range)):
-            i = as_variable(list(i))._data if list(i) else x.backend.asarray([], "int64")
+            i = Variable(list(i), backend=x.backend)._data if list(i) else x.backend.asarray([], "int64")
         raw = i._data if isinstance(i, Variable) else i
         if hasattr(raw, "dtype") and x.backend.dtype_name(as_variable(raw, x.backend).dtype) == "bool":
             where = x.backend.xp.nonzero(as_variable(raw, x.backend)._data)

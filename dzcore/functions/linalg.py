@@ -31,7 +31,7 @@ def matmul(x1: Any, x2: Any) -> Variable:
     """Multiply matrices: (…, n, k) and (…, k, m) to (…, n, m); vectors (k,) on either side; stacks broadcast."""
     x1 = as_variable(x1, x2.backend if isinstance(x2, Variable) else None)
     x2 = as_variable(x2, x1.backend)
-    if x1.dtype != x2.dtype and x1.backend is x2.backend:
+    if x1.dtype != x2.dtype:
         common = x1.backend.xp.result_type(x1.dtype, x2.dtype)
         x1, x2 = astype(x1, common), astype(x2, common)
     left, right = x1._data.shape, x2._data.shape

@@ -343,7 +343,8 @@ def _where(xp: Any, condition: Any, x1: Any, x2: Any) -> Any:
 
 def where(condition: Any, x1: Any, x2: Any) -> Variable:
     """Choose x1 where the boolean `condition` holds, and x2 elsewhere."""
-    return _where(as_variable(condition), x1, x2)
+    backend = next((x.backend for x in (condition, x1, x2) if isinstance(x, Variable)), None)
+    return _where(as_variable(condition, backend), x1, x2)
 
 
 @rule(x=lambda xp, gy, x, low, high: xp.where(_inside(xp, x, low, high), gy, 0.0))

@@ -1,9 +1,11 @@
 """Functions without a gradient: questions, comparisons, roundings, bits."""
 
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from typing import Any
 
 from ..graph import Variable, as_variable
+from ..graph.variable import operand
 
 Constant = Callable[..., Any]
 
@@ -17,10 +19,10 @@ def _constant(name: str, says: str) -> Constant:
             args = (as_variable(args[0]), *args[1:])
             first = args[0]
         backend = first.backend
-        raw = [_raw(a, backend) for a in args]
+        raw = [_raw(a, backend, name) for a in args]
         if "dtype" in options and options["dtype"] is not None:
             options["dtype"] = backend.dtype(options["dtype"])
-        result = getattr(backend.xp, name)(*raw, **{k: _raw(v, backend) for k, v in options.items()})
+        result = getattr(backend.xp, name)(*raw, **{k: _raw(v, backend, name) for k, v in options.items()})
         if isinstance(result, tuple):
             wrapped = [Variable._of(backend.xp.asarray(r), backend, None) for r in result]
             return type(result)(*wrapped) if hasattr(result, "_fields") else tuple(wrapped)
@@ -31,12 +33,12 @@ def _constant(name: str, says: str) -> Constant:
     return apply
 
 
-def _raw(a: Any, backend: Any) -> Any:
+def _raw(a: Any, backend: Any, name: str) -> Any:
     if isinstance(a, Variable):
         if a.backend is not backend:
             return as_variable(a._data, backend)._data  # raises, naming both backends
         return a._data
-    return a
+    return operand(a, backend, name) if isinstance(a, (float, Integral)) or hasattr(a, "dtype") else a
 
 
 all = _constant("all", "Tell whether all elements along the axes are true.")

@@ -31,7 +31,7 @@ class Function:
     def __call__(self, *inputs: Any) -> Any:
         call = copy.copy(self) if self.inputs else self
         backend = next((x.backend for x in inputs if isinstance(x, Variable)), None)
-        return call._apply(tuple(as_variable(x, backend) for x in inputs))
+        return call._apply(tuple(x if isinstance(x, Variable) else as_variable(x, backend) for x in inputs))
 
     def _apply(self, inputs: tuple[Variable, ...]) -> Any:
         backend = inputs[0].backend
@@ -113,7 +113,7 @@ class Call(Value):
             return None
         x = self.function.inputs[position]
         gx = as_variable(gx)
-        if gx.shape != x.shape or gx.dtype != x.dtype or gx.backend is not x.backend:
+        if gx.backend is not x.backend or gx.shape != x.shape or gx.dtype != x.dtype:
             raise GraphError(
                 f"{self.name}.backward returned for input {position} a gradient of shape {gx.shape}, dtype "
                 f"{gx.dtype} on {gx.backend}; the input has {x.shape}, {x.dtype} on {x.backend}"

@@ -190,7 +190,7 @@ class Variable:
     @property
     def generation(self) -> int:
         """A number that is larger than those of all values this one was computed from; 0 for a leaf."""
-        return 0 if self.node is None or not self.node.edges else self.node.order
+        return 0 if self.node is None or not self.node.edges else -self.node.order
 
     def detach(self) -> "Variable":
         """Return the same array as a constant."""
@@ -331,9 +331,11 @@ def operand(x: Any, backend: Backend, name: str) -> Any:
 
 
 def as_variable(x: Any, backend: Backend | None = None) -> Variable:
-    """Return a Variable as it is, and anything else as a constant Variable."""
+    """Return a Variable as it is, and anything else as a constant Variable; on `backend`, if given, or raise."""
     if isinstance(x, Variable):
-        return x
+        if backend is None or x.backend is backend:
+            return x
+        raise MixedBackendError(f"a Variable on {x.backend} meets one on {backend}; move it with x.to({str(backend)!r})")
     if backend is not None:
         x = operand(x, backend, "as_variable")
     return Variable._of(*_coerce(x, None, backend), None)
