@@ -179,7 +179,8 @@ def _ask(name: str, *args: Any) -> Any:
 
 def result_type(*arrays_and_dtypes: Any) -> Any:
     """Find the dtype that these promote to."""
-    return _ask("result_type", *arrays_and_dtypes)
+    own = next((a.backend for a in arrays_and_dtypes if isinstance(a, Variable)), None) or current_backend()
+    return dtypes[own.dtype_name(own.xp.result_type(*[_native(a, own) for a in arrays_and_dtypes]))]
 
 
 def can_cast(from_: Any, to: Any, /) -> bool:

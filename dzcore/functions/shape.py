@@ -235,7 +235,7 @@ def concat(arrays: Sequence[Any], *, axis: int | None = 0) -> Variable:
     if axis is None:
         xs, axis = [reshape(x, (-1,)) for x in xs], 0
     axis = normalize_axis(axis, xs[0].ndim)
-    if any(x.backend is xs[0].backend and x.dtype != xs[0].dtype for x in xs):
+    if all(x.backend is xs[0].backend for x in xs) and any(x.dtype != xs[0].dtype for x in xs):
         common = xs[0].backend.xp.result_type(*[x.dtype for x in xs])
         xs = [astype(x, common) for x in xs]
     bounds = [0]

@@ -335,7 +335,7 @@ def as_variable(x: Any, backend: Backend | None = None) -> Variable:
     if isinstance(x, Variable):
         if backend is None or x.backend is backend:
             return x
-        raise MixedBackendError(f"a Variable on {x.backend} meets one on {backend}; move it with x.to({str(backend)!r})")
+        raise MixedBackendError(f"a Variable on {x.backend} meets {backend}; move it with x.to({str(backend)!r})")
     if backend is not None:
         x = operand(x, backend, "as_variable")
     return Variable._of(*_coerce(x, None, backend), None)

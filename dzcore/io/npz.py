@@ -43,7 +43,9 @@ def _header(name: str, host: HostArray) -> bytes:
     try:
         code = _CODES[host.dtype]
     except KeyError:
-        raise WeightsError(f"{name} has dtype {host.dtype}, which .npz files cannot hold; convert it to float32") from None
+        raise WeightsError(
+            f"{name} has dtype {host.dtype}, which .npz files cannot hold; convert it to float32"
+        ) from None
     order = "|" if code[1] == "1" else _NATIVE
     shape = tuple(int(n) for n in host.shape)  # whatever tuple the library has
     text = f"{{'descr': '{order}{code}', 'fortran_order': False, 'shape': {shape!r}, }}"
@@ -68,7 +70,9 @@ def read_npz(path: str | os.PathLike[str]) -> dict[str, HostArray]:
                     if not info.filename.endswith(".npy"):
                         raise ValueError("the name does not end in .npy")
                     if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-                        raise ValueError(f"it is compressed by method {info.compress_type}, which .npz files do not use")
+                        raise ValueError(
+                            f"it is compressed by method {info.compress_type}, which .npz files do not use"
+                        )
                     name = info.filename[: -len(".npy")]
                     if name in arrays:
                         raise ValueError("the name occurs twice")
@@ -117,7 +121,9 @@ def _array(read: Callable[[int], bytes]) -> HostArray:
     while len(data) <= size and (piece := read(min(size - len(data) + 1, 1 << 24))):
         data += piece  # grows with what is there, not with what the header claims
     if len(data) != size:
-        raise ValueError(f"shape {shape!r:.80} and dtype {descr} need {size} bytes of data, there are {len(data)} or more")
+        raise ValueError(
+            f"shape {shape!r:.80} and dtype {descr} need {size} bytes of data, there are {len(data)} or more"
+        )
     width = int(descr[2:])
     if descr[0] in "<>" and descr[0] != _NATIVE and width > 1:
         data = _swapped(data, width)

@@ -104,7 +104,9 @@ class Layer:
         arrays: dict[str, HostArray] = {}
         for name, value in _by_path(self).items():
             if value._data is None:
-                raise WeightsError(f"{name} has no size yet; call the model once, or give its layer in_size, before saving")
+                raise WeightsError(
+                    f"{name} has no size yet; call the model once, or give its layer in_size, before saving"
+                )
             arrays[name] = value.to_host()
         write_npz(path, arrays)
 
@@ -185,8 +187,9 @@ def _misfit(value: Parameter | Buffer, host: HostArray) -> str | None:
         )
         if not fits:
             return f"the model has shape {wanted} (None: any), the file {_form(host)}"
-        learnable = host.dtype in FLOATING and host.dtype in _home(value).dtypes
-        return None if learnable else f"the file has {_form(host)}, and a parameter on {_home(value)} cannot be {host.dtype}"
+        if host.dtype not in FLOATING or host.dtype not in _home(value).dtypes:
+            return f"the file has {_form(host)}, and a parameter on {_home(value)} cannot be {host.dtype}"
+        return None
     dtype = value.backend.dtype_name(value.dtype)
     if (dtype, tuple(value.shape)) != (host.dtype, host.shape):
         return f"the model has {dtype}{list(value.shape)}, the file {_form(host)}"

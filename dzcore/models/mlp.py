@@ -27,7 +27,9 @@ class MLP(Model):
         in_size: int | None = None,
     ) -> None:
         if not isinstance(fc_output_sizes, Sequence) or not fc_output_sizes:
-            raise ValueError(f"fc_output_sizes={fc_output_sizes!r} must be a sequence of at least one size, such as (100, 10)")
+            raise ValueError(
+                f"fc_output_sizes={fc_output_sizes!r} must be a sequence of at least one size, such as (100, 10)"
+            )
         if not callable(activation):
             raise TypeError(f"activation={activation!r} cannot be called; give a function such as F.relu")
         check_dropout(dropout, "inverted")

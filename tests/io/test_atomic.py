@@ -14,6 +14,10 @@ def path(tmp_path):
     return tmp_path / "file.bin"
 
 
+def fail(error):
+    raise error
+
+
 def alone(path):
     """Whether nothing lies beside the file."""
     return os.listdir(path.parent) == [path.name]
@@ -54,12 +58,8 @@ def test_an_exception_leaves_the_old_file_and_nothing_else(path, error, existed)
         path.write_bytes(b"old")
     kind = error if isinstance(error, type) else type(error)
 
-    def write():
-        with atomic_write(path) as file:
-            file.write(b"half")
-            raise error
-
-    pytest.raises(kind, write)
+    with pytest.raises(kind), atomic_write(path) as file:
+        fail(file.write(b"half") and error)
     assert os.listdir(path.parent) == ([path.name] if existed else [])
     if existed:
         assert path.read_bytes() == b"old"

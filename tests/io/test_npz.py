@@ -193,7 +193,7 @@ def test_every_version_of_the_format(path, version):
         b"", b"\x93", b"\x93NUMPY", b"\x93NUMPY\x01", b"\x93NUMPY\x01\x00", b"\x93NUMPY\x01\x00\x10",
         b"\x93NUMPY\x01\x00\xff\xff{", b"\x93NUMPY\x02\x00\xff\xff\xff\xff{", b"\x93NUMPY\x04\x00\x02\x00{}",
         npy(""), npy("{"), npy("[]"), npy("{}"), npy("1 +"), npy("x"), npy("__import__('os')"), npy(b"\x00"),
-        npy(b"\xff\xfe", version=3), npy("(" * 5000), npy("-" * 60000 + "1"), npy("9" * 60000), npy("[" * 60 + "]" * 60),
+        npy(b"\xff\xfe", version=3), npy("(" * 5000), npy("-" * 60000 + "1"), npy("9" * 60000), npy("[" * 60),
         npy({"descr": "<f4"}), npy(form((2,), extra=1), bytes(8)), npy(form(2), bytes(8)), npy(form([2]), bytes(8)),
         npy(form((-1,))), npy(form((-2, -1)), bytes(8)), npy(form((2.0,)), bytes(8)), npy(form(("2",)), bytes(8)),
         npy(form((True,)), bytes(4)), npy(form((2,), ""), bytes(8)), npy(form((2,), "<"), bytes(8)),
@@ -217,9 +217,10 @@ def test_a_message_is_never_endless(path):
 def test_members_with_other_or_equal_names(path):
     member(path, npy(form((0,))), "readme.txt")
     refused(path, "'readme.txt'", "does not end in .npy")
-    with pytest.warns(UserWarning, match="Duplicate"), zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("W.npy", npy(form((0,))))
-        archive.writestr("W.npy", npy(form((0,))))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("W.npy", npy(form((0,))))
     refused(path, "'W.npy'", "twice")
 
 
@@ -282,7 +283,11 @@ def check_damaged(path, content):
     try:
         found = read_npz(path)
     except WeightsError as error:
-        assert path.name in str(error)
+        message = str(error)
+    else:
+        message = None
+    if message is not None:
+        assert path.name in message
         return
     assert list(found) == list(ARRAYS)
     for name, array in ARRAYS.items():
