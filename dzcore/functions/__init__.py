@@ -2,6 +2,8 @@
 
     import dzcore.functions as F
     y = F.tanh(x) + F.sum(x * x, axis=0)
+
+Arrays, Variables and Python numbers may be mixed freely, as long as they are on one backend.
 """
 
 import sys

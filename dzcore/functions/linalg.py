@@ -79,7 +79,7 @@ def linear(x: Any, W: Any, b: Any = None) -> Variable:
     if b is None:
         return matmul(x, W)
     b = as_variable(b, x.backend)
-    if x.dtype != W.dtype or b.dtype != W.dtype or b.shape != W.shape[1:]:
+    if x.backend is W.backend is b.backend and (x.dtype != W.dtype or b.dtype != W.dtype or b.shape != W.shape[1:]):
         y: Variable = matmul(x, W) + b
         return y
     if len(x.shape) != 2:

@@ -230,8 +230,9 @@ class Variable:
         memo[id(self)] = copy
         copy.name = self.name
         if isinstance(self, Parameter) and isinstance(copy, Parameter):
-            copy.lazy_shape = self.lazy_shape
+            copy.lazy_shape, copy.lazy_dtype = self.lazy_shape, self.lazy_dtype
         copy.node = None if self.node is None else Leaf()
+        memo[id(self.node)] = copy.node  # an optimizer that is copied along keeps its state by it
         copy._data = None
         if self._data is not None:
             copy._set(self.backend.xp.asarray(self._data, copy=True), self.backend)
@@ -277,10 +278,11 @@ class Variable:
 class Parameter(Variable):
     """A Variable that is learnt: layers collect their Parameters.
 
-    Without data (None) its layer fills it in later, in a shape like `lazy_shape`, where None stands for any length.
+    Without data (None) its layer fills it in later, in `dtype` and a shape like `lazy_shape`, where None stands for
+    any length.
     """
 
-    __slots__ = ("lazy_shape",)
+    __slots__ = ("lazy_dtype", "lazy_shape")
 
     def __init__(
         self,
@@ -292,6 +294,7 @@ class Parameter(Variable):
         lazy_shape: tuple[int | None, ...] | None = None,
     ) -> None:
         self.lazy_shape = lazy_shape
+        self.lazy_dtype = dtype
         if data is not None:
             super().__init__(data, name, dtype=dtype, backend=backend)
         else:

@@ -2,6 +2,8 @@
 
     import dzcore.layers as L
     hidden = L.Linear(100)
+
+They are made without an input size, and find it when they are called.
 """
 
 from ..graph import Parameter

@@ -187,6 +187,8 @@ def _misfit(value: Parameter | Buffer, host: HostArray) -> str | None:
         )
         if not fits:
             return f"the model has shape {wanted} (None: any), the file {_form(host)}"
+        if isinstance(value, Parameter) and value.lazy_dtype is not None and value.lazy_dtype != host.dtype:
+            return f"the model has dtype {value.lazy_dtype}, the file {_form(host)}"
         if host.dtype not in FLOATING or host.dtype not in _home(value).dtypes:
             return f"the file has {_form(host)}, and a parameter on {_home(value)} cannot be {host.dtype}"
         return None

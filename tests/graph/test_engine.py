@@ -516,6 +516,17 @@ def test_grad_computes_only_what_lies_between() -> None:
     grad(y, x, create_graph=True)
     assert ran == ["above", "below"]
 
+    class Product(Function):  # computes both gradients, of which one goes no further
+        def forward(self, x0: Any, x1: Any) -> Any:
+            return x0 * x1
+
+        def backward(self, gy: Variable) -> tuple[Variable, Variable]:
+            return gy * self.inputs[1], gy * self.inputs[0]
+
+    ran.clear()
+    grad(Product()(traced("left")(x), traced("right")(z)), x)
+    assert ran == ["left"]
+
 
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_the_formula_of_an_unneeded_operand_is_not_run(create_graph: bool) -> None:
