@@ -266,7 +266,7 @@ def test_lazy_layers_refuse_dtypes_that_cannot_learn_or_are_not_there(strict, pa
     np.savez(path, **{"l0/W": np.ones((4, 3), "f8"), "l0/b": np.ones(3, "f8")})
     message = refused(MLP((3,)), path)
     assert "l0/W: the model has dtype float32, the file float64[4, 3]" in message
-    np.savez(path, **{"W": np.ones((4, 3), "f2"), "b": np.ones(3, "f2")})
+    np.savez(path, W=np.ones((4, 3), "f2"), b=np.ones(3, "f2"))
     with use_backend("strict"):
         assert "W: the file has float16[4, 3]" in refused(L.Linear(3, dtype="float16"), path)
 
