@@ -31,7 +31,7 @@ def matmul(x1: Any, x2: Any) -> Variable:
     """Multiply matrices: (…, n, k) and (…, k, m) to (…, n, m); vectors (k,) on either side; stacks broadcast."""
     x1 = as_variable(x1, x2.backend if isinstance(x2, Variable) else None)
     x2 = as_variable(x2, x1.backend)
-    if x1.dtype != x2.dtype:
+    if x1._data.dtype != x2._data.dtype:
         common = x1.backend.xp.result_type(x1.dtype, x2.dtype)
         x1, x2 = astype(x1, common), astype(x2, common)
     left, right = x1._data.shape, x2._data.shape
@@ -79,7 +79,7 @@ def linear(x: Any, W: Any, b: Any = None) -> Variable:
     if b is None:
         return matmul(x, W)
     b = as_variable(b, x.backend)
-    if x.backend is W.backend is b.backend and (x.dtype != W.dtype or b.dtype != W.dtype or b.shape != W.shape[1:]):
+    if x.dtype != W.dtype or b.dtype != W.dtype or b.shape != W.shape[1:]:
         y: Variable = matmul(x, W) + b
         return y
     if len(x.shape) != 2:

@@ -68,8 +68,13 @@ def _disagreement(value: Value, old: Any, new: Any) -> GraphError:
     )
 
 
-def backward(y: Variable, *, retain_grad: bool = False, create_graph: bool = False) -> None:
-    """See `Variable.backward`."""
+def backward(y: Variable, retain_grad: bool = False, create_graph: bool = False) -> None:
+    """Add the gradient of `y` to `grad` of every leaf that it was computed from; also a method, `y.backward()`.
+
+    The seed is `y.grad`, or ones. `retain_grad` leaves gradients on the intermediate values as well. With
+    `create_graph` the gradients can be differentiated again; they then hold on to the graph until `cleargrad`
+    (`dzcore.grad` returns them instead of storing them).
+    """
     if create_graph and not recording.get():
         with using_config("enable_backprop", True):
             backward(y, retain_grad=retain_grad, create_graph=True)
@@ -94,6 +99,9 @@ def backward(y: Variable, *, retain_grad: bool = False, create_graph: bool = Fal
             value.grad = g if value.grad is None else value.grad + g
         elif retain_grad and hasattr(value, "backend"):  # not the call of a Function, whose parts have them
             value.grad = gy if create_graph else Variable._of(value.backend.xp.asarray(gy), value.backend, None)
+
+
+Variable.backward = backward  # type: ignore[assignment]
 
 
 def grad(

@@ -244,6 +244,8 @@ def _binary(spec: Spec) -> Apply:
                 data2 = x2._data
                 edge2 = x2.node
                 aligned = data1.shape == data2.shape and data1.dtype == data2.dtype
+            elif type(x2) is float:
+                data2, edge2, aligned = x2, None, True
             else:
                 data2 = operand(x2, backend, spec.name)
                 edge2 = None

@@ -168,17 +168,6 @@ class Variable:
         if self.node is not None:
             self.node.grad = None
 
-    def backward(self, retain_grad: bool = False, create_graph: bool = False) -> None:
-        """Add the gradient of this value to `grad` of every leaf that it was computed from.
-
-        The seed is `self.grad`, or ones. `retain_grad` leaves gradients on the intermediate values as well.
-        With `create_graph` the gradients can be differentiated again; they then hold on to the graph until
-        `cleargrad` (`dzcore.grad` returns them instead of storing them).
-        """
-        from .engine import backward
-
-        backward(self, retain_grad=retain_grad, create_graph=create_graph)
-
     @property
     def creator(self) -> Any:
         """What computed this value: the user's Function, a node of a built-in rule, or None for a leaf."""
@@ -238,8 +227,9 @@ class Variable:
             copy._set(self.backend.xp.asarray(self._data, copy=True), self.backend)
         return copy
 
-    if TYPE_CHECKING:  # installed by dzcore.functions, which knows the rules
+    if TYPE_CHECKING:  # installed by the engine, and by dzcore.functions, which knows the rules
 
+        def backward(self, retain_grad: bool = False, create_graph: bool = False) -> None: ...
         def __add__(self, other: Any) -> "Variable": ...
         def __radd__(self, other: Any) -> "Variable": ...
         def __sub__(self, other: Any) -> "Variable": ...

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,20 @@ def test_no_grad() -> None:
             assert records()
         assert not records()
     assert records()
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        dzcore.exp, lambda x: x + x, lambda x: dzcore.sum(x, axis=0), lambda x: dzcore.concat([x, x]), lambda x: x[0],
+        lambda x: F.linear(x, x), lambda x: dzcore.where(x > 0, x, x), lambda x: x.astype("float32"), lambda x: x**2,
+    ],
+)  # fmt: skip
+def test_no_form_of_a_rule_records_under_no_grad(f: Any) -> None:
+    x = Variable(np.ones((2, 2)))
+    assert f(x).requires_grad
+    with no_grad():
+        assert f(x).node is None
 
 
 def test_modes_come_back_after_an_error() -> None:
