@@ -219,5 +219,10 @@ class Backend(ABC):
     def __deepcopy__(self, memo: object) -> "Backend":
         return self
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        from .registry import get_backend
+
+        return get_backend, (str(self),)  # in another process, the backend that has this name there
+
 
 PRIMITIVES = ("index_add", "windows", "windows_adjoint", "random_bits", "update", "fuse", "device_scope", "synchronize")

@@ -22,6 +22,8 @@ def dropout(x: Any, dropout_ratio: float = 0.5, *, mode: str = "inverted") -> Va
     """
     check_dropout(dropout_ratio, mode)
     y: Variable = as_variable(x)
+    if y.node is None and not y.backend.is_floating(y.dtype):
+        raise TypeError(f"dropout: x has dtype {y.dtype}; scaled elements need a floating-point one, as of x.astype")
     keep = 1.0 - dropout_ratio
     if not training.get():
         return multiply(y, keep) if mode == "direct" and dropout_ratio else y

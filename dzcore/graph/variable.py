@@ -63,7 +63,10 @@ class Variable:
 
     @data.setter
     def data(self, data: Any) -> None:
-        self._set(*_coerce(data, None, None))
+        data, own = _coerce(data, None, None)
+        if self.node is not None and not own.is_floating(data.dtype):
+            raise TypeError(f"data has dtype {data.dtype}, and this variable carries a gradient; give it floating-point data")
+        self._set(data, own)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -291,6 +294,12 @@ class Parameter(Variable):
             self.name = name
             self._data = None
             self.node = Leaf()
+
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "backend":  # unset until there is data; every operation asks for it first
+            raise AttributeError(f"the parameter {self.name!r} has no data yet; call its layer once, or give it its size")
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 
 _STRUCT = {"bool": "?", "int8": "b", "int16": "h", "int32": "i", "int64": "q", "uint8": "B", "uint16": "H",

@@ -181,3 +181,8 @@ def test_inputs_are_not_mutated(numpy_backend: Backend) -> None:
     x.data.flags.writeable = False
     F.dropout(x, 0.5).backward()
     assert x.data.tolist() == [1.0] * 10
+
+
+def test_integers_are_refused(backend: Backend) -> None:
+    with pytest.raises(TypeError, match="dropout: x has dtype"):
+        F.dropout(dzcore.arange(3))

@@ -2,12 +2,14 @@
 
 import copy
 import operator
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 
 import dzcore
+import dzcore.functions as F
 from dzcore import GraphError, MixedBackendError, Parameter, Variable, as_array, as_variable
 from dzcore.backend import Backend
 from dzcore.testing import assert_close, values
@@ -342,3 +344,24 @@ def test_numpy_leaves_mixed_operators_to_variables() -> None:
     y = np.float32(2.0) - x
     assert isinstance(y, Variable)
     assert y.data.tolist() == [1.0, 1.0]
+
+
+def test_a_parameter_without_data_says_so(backend: Backend) -> None:
+    param = Parameter(None, "W")
+    for use in (lambda: param + 1.0, lambda: F.linear(dzcore.ones((1, 2)), param), lambda: F.exp(param)):
+        with pytest.raises(AttributeError, match=r"the parameter 'W' has no data yet; call its layer once"):
+            use()
+    with pytest.raises(AttributeError, match="no attribute 'bakend'"):
+        param.bakend  # noqa: B018
+
+
+def test_integers_cannot_take_the_place_of_what_carries_a_gradient(backend: Backend) -> None:
+    x = Variable([1.0])
+    with pytest.raises(TypeError, match="give it floating-point data"):
+        x.data = [1]
+    assert values(x) == [1.0]
+
+
+def test_backends_travel_by_name() -> None:
+    backend = dzcore.get_backend("numpy")
+    assert pickle.loads(pickle.dumps(backend)) is backend
