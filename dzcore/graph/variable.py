@@ -65,7 +65,9 @@ class Variable:
     def data(self, data: Any) -> None:
         data, own = _coerce(data, None, None)
         if self.node is not None and not own.is_floating(data.dtype):
-            raise TypeError(f"data has dtype {data.dtype}, and this variable carries a gradient; give it floating-point data")
+            raise TypeError(
+                f"data has dtype {data.dtype}, and this variable carries a gradient; give it floating-point data"
+            )
         self._set(data, own)
 
     @property
@@ -295,10 +297,11 @@ class Parameter(Variable):
             self._data = None
             self.node = Leaf()
 
-
     def __getattr__(self, name: str) -> Any:
         if name == "backend":  # unset until there is data; every operation asks for it first
-            raise AttributeError(f"the parameter {self.name!r} has no data yet; call its layer once, or give it its size")
+            raise AttributeError(
+                f"the parameter {self.name!r} has no data yet; call its layer once, or give it its size"
+            )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
 

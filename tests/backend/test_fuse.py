@@ -13,10 +13,11 @@ from dzbackend_numpy import NumpyBackend
 from dzbackend_numpy.fuse import BLOCK, Fused
 from dzbackend_numpy.trace import trace
 
-# Where a formula meets numbers only, ~ is that of Python's bool, which warns from Python 3.12 on.
-pytestmark = pytest.mark.filterwarnings("ignore:Bitwise inversion:DeprecationWarning")
-
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    # where a formula meets numbers only, ~ is that of Python's bool, which warns from Python 3.12 on
+    pytest.mark.filterwarnings("ignore:Bitwise inversion:DeprecationWarning"),
+]
 
 UNARY = {
     "neg": lambda xp, x: -x,
