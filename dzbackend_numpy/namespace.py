@@ -40,7 +40,16 @@ def _mean(x: Any, /, *, axis: Axis = None, keepdims: bool = False) -> Any:
     shape = x.shape
     count = x.size if axis is None else shape[axis] if isinstance(axis, int) else prod([shape[a] for a in axis])
     total = _add(x, axis, None, None, keepdims)
-    return np.true_divide(total, count, out=total) if type(total) is np.ndarray else total / total.dtype.type(count)
+    total /= count
+    return total
+
+
+def _clip(x: Any, /, min: Any = None, max: Any = None) -> Any:
+    if x.dtype.kind != "f" or not all(bound is None or type(bound) is float for bound in (min, max)):
+        return compat.clip(x, min, max)
+    if min is not None:
+        x = np.maximum(x, min)
+    return x if max is None else np.minimum(x, max)
 
 
 def _matmul(x1: Any, x2: Any, /) -> Any:
@@ -86,6 +95,7 @@ vars(namespace).update(
     asarray=_asarray,
     astype=_astype,
     broadcast_to=_broadcast_to,
+    clip=_clip,
     matmul=_matmul,
     max=_max,
     mean=_mean,
@@ -93,5 +103,6 @@ vars(namespace).update(
     ones_like=_ones_like,
     permute_dims=_permute_dims,
     reshape=_reshape,
+    sign=np.sign,
     sum=_sum,
 )
