@@ -10,7 +10,6 @@ import sys
 
 from ..graph.rule import namespaces
 from . import activation, creation, index, linalg, loss, math, methods, reduce, search, shape
-from . import dropout as _dropout
 from .activation import *
 from .creation import *
 from .dropout import dropout
@@ -25,6 +24,10 @@ from .math import *
 from .reduce import *
 from .search import *
 from .shape import *
+
+# DeZero's names for what is the same here
+linear_simple, sigmoid_simple, softmax_simple = linalg.linear, activation.sigmoid, activation.softmax
+mean_squared_error_simple, softmax_cross_entropy_simple = loss.mean_squared_error, loss.softmax_cross_entropy
 
 __all__ = [
     *activation.__all__, *creation.__all__, "dropout", *index.__all__, *linalg.__all__, *loss.__all__, *math.__all__,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
-from .shape import normalize_axes, normalize_axis
+from .shape import normalize_axis
 
 __all__ = ["leaky_relu", "log_softmax", "relu", "sigmoid", "softmax", "softplus"]
 
@@ -33,7 +33,7 @@ def _leaky_relu(xp: Any, x: Any, /, slope: float) -> Any:
 
 def leaky_relu(x: Any, slope: float = 0.2) -> Variable:
     """Calculate x where it is positive, slope · x elsewhere."""
-    return _leaky_relu(x, slope)
+    return _leaky_relu(x, float(slope))
 
 
 @rule(x=lambda xp, gy, x: gy * xp.sigmoid(x))
@@ -43,7 +43,7 @@ def softplus(xp: Any, x: Any) -> Any:
 
 
 @rule(x=lambda xp, gy, y, axis: (gy - xp.sum(gy * y, axis=axis, keepdims=True)) * y)
-def _softmax(xp: Any, x: Any, /, axis: Any) -> Any:
+def _softmax(xp: Any, x: Any, /, axis: int) -> Any:
     y = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     y /= xp.sum(y, axis=axis, keepdims=True)
     return y
@@ -52,7 +52,7 @@ def _softmax(xp: Any, x: Any, /, axis: Any) -> Any:
 def softmax(x: Any, axis: int = 1) -> Variable:
     """Calculate eˣ / Σ eˣ over an axis."""
     x = as_variable(x)
-    return _softmax(x, normalize_axes(axis, x.ndim))
+    return _softmax(x, normalize_axis(axis, x.ndim))
 
 
 @rule(x=lambda xp, gy, y, axis: gy - xp.exp(y) * xp.sum(gy, axis=axis, keepdims=True))

@@ -148,6 +148,8 @@ def _expand(x: Variable, index: tuple[Any, ...]) -> tuple[Any, ...]:
         if isinstance(i, (list, range)):
             i = Variable(list(i), backend=x.backend)._data if list(i) else x.backend.asarray([], "int64")
         raw = i._data if isinstance(i, Variable) else i
+        if isinstance(i, bool) or (getattr(raw, "shape", None) == () and "bool" in str(raw.dtype)):
+            raise IndexError("a single boolean is no index; a mask has the shape of the axes that it picks from")
         if hasattr(raw, "dtype") and x.backend.dtype_name(as_variable(raw, x.backend).dtype) == "bool":
             where = x.backend.xp.nonzero(as_variable(raw, x.backend)._data)
             lengths.update(zip(map(id, where), raw.shape, strict=True))
@@ -190,11 +192,8 @@ def _clamped(s: slice, n: int) -> slice:
     """Return the same slice with bounds that every library accepts."""
     start, stop, step = s.indices(n)
     if step > 0:
-        return slice(None) if (start, stop, step) == (0, n, 1) else slice(start, builtin_max(start, stop), step)
+        return slice(None) if (start, stop, step) == (0, n, 1) else slice(start, max(start, stop), step)
     return slice(0, 0) if start <= stop else slice(start, None if stop < 0 else stop, step)
-
-
-builtin_max = max
 
 
 def _with_new_axes(x: Variable, index: tuple[Any, ...]) -> Variable:
@@ -214,7 +213,7 @@ def _advanced(x: Variable, index: tuple[Any, ...]) -> Variable:
     xp, device = x.backend.xp, x.backend.device
     joint = [a for a, i in enumerate(index) if not isinstance(i, slice)]
     arrays = {a: _indices(index[a], x, x.shape[a], f"the index of axis {a}") for a in joint}
-    width = builtin_max(len(i.shape) for i in arrays.values())
+    width = max(len(i.shape) for i in arrays.values())
     together = joint[-1] - joint[0] == len(joint) - 1
     slots = [a for a, i in enumerate(index) if isinstance(i, slice)]
     place = sum(1 for a in slots if a < joint[0]) if together else 0

@@ -344,7 +344,13 @@ def _where(xp: Any, condition: Any, x1: Any, x2: Any) -> Any:
 def where(condition: Any, x1: Any, x2: Any) -> Variable:
     """Choose x1 where the boolean `condition` holds, and x2 elsewhere."""
     backend = next((x.backend for x in (condition, x1, x2) if isinstance(x, Variable)), None)
-    return _where(as_variable(condition, backend), x1, x2)
+    condition = as_variable(condition, backend)
+    own = condition.backend
+    if own.dtype_name(condition.dtype) != "bool":
+        raise TypeError(f"where: condition has dtype {condition.dtype}; it must be boolean, such as x > 0")
+    if is_scalar(x1) and is_scalar(x2):
+        x1 = Variable([x1, x2], backend=own).detach()[0]  # both in the dtype that holds both, on every backend alike
+    return _where(condition, x1, x2)
 
 
 @rule(x=lambda xp, gy, x, low, high: xp.where(_inside(xp, x, low, high), gy, 0.0))

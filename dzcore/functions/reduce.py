@@ -6,7 +6,7 @@ from math import prod as prod_of
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
-from .shape import astype, normalize_axes, normalize_axis, permute_dims, reshape
+from .shape import astype, normalize_axes, normalize_axis, permute_dims, plain_axes, reshape
 
 __all__ = [
     "average", "cumulative_prod", "cumulative_sum", "logsumexp", "max", "mean", "min", "prod", "std", "sum", "var",
@@ -19,7 +19,7 @@ Shape = tuple[int, ...]
 def _layout(shape: Shape, axis: Axis) -> tuple[Any, Shape, int]:
     """Return the axes as libraries take them fastest (None: all, an integer: one), the shape with those axes kept at
     length 1, and how many elements meet in one result."""
-    return _cached_layout(shape, axis if axis is None or isinstance(axis, int) else tuple(axis))
+    return _cached_layout(shape, plain_axes(axis))
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from numbers import Integral
 from typing import Any
 
 from ..graph import Variable, as_variable
-from ..graph.variable import operand
+from ..graph.variable import is_scalar, operand
 
 Constant = Callable[..., Any]
 
@@ -16,8 +16,9 @@ def _constant(name: str, says: str) -> Constant:
     def apply(*args: Any, **options: Any) -> Any:
         first = next((a for a in args if isinstance(a, Variable)), None)
         if first is None:
-            args = (as_variable(args[0]), *args[1:])
-            first = args[0]
+            i = next((i for i, a in enumerate(args) if not is_scalar(a)), 0)
+            first = as_variable(args[i])
+            args = (*args[:i], first, *args[i + 1 :])
         backend = first.backend
         raw = [_raw(a, backend, name) for a in args]
         if "dtype" in options and options["dtype"] is not None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
+from operator import index
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
@@ -25,7 +26,14 @@ def normalize_axis(axis: int, ndim: int) -> int:
 
 def normalize_axes(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """Return non-negative, distinct axes; None means all."""
-    return _normalize_axes(axis if axis is None or isinstance(axis, int) else tuple(axis), ndim)
+    return _normalize_axes(plain_axes(axis), ndim)
+
+
+def plain_axes(axis: Any) -> int | tuple[int, ...] | None:
+    """Return axes as Python integers, the keys of the caches: 1.0 and numpy.int64(1) would be taken for 1 there."""
+    if axis is None or type(axis) is int:
+        return axis
+    return tuple([index(a) for a in axis]) if hasattr(axis, "__iter__") else index(axis)
 
 
 @lru_cache(maxsize=4096)
@@ -97,7 +105,7 @@ def _orders(axes: tuple[int, ...] | None, ndim: int) -> tuple[tuple[int, ...], t
 def permute_dims(x: Any, axes: Sequence[int]) -> Variable:
     """Put the axes in another order: axis i of the result is axis `axes[i]` of x."""
     x = as_variable(x)
-    order, back = _orders(tuple(axes), x.ndim)
+    order, back = _orders(tuple([index(a) for a in axes]), x.ndim)
     return _permute_dims(x, order, back)
 
 
@@ -112,7 +120,7 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Variable:
     ndim = len(x._data.shape)
     if axes is None and ndim == 2:
         return _matrix_transpose(x)
-    order, back = _orders(None if axes is None else tuple(axes), ndim)
+    order, back = _orders(None if axes is None else tuple([index(a) for a in axes]), ndim)
     return _permute_dims(x, order, back)
 
 

@@ -95,6 +95,11 @@ def backward(y: Variable, retain_grad: bool = False, create_graph: bool = False)
                     f"a gradient of shape {gy.shape}, dtype {gy.dtype} came out for a leaf of shape {value.shape}, "
                     f"dtype {value.dtype}; if its data was replaced meanwhile, compute the loss anew"
                 )
+            if value.grad is not None and (value.grad.shape != gy.shape or value.grad.dtype != gy.dtype):
+                raise GraphError(
+                    f"a gradient of shape {gy.shape}, dtype {gy.dtype} would be added to one of shape "
+                    f"{value.grad.shape}, dtype {value.grad.dtype} from before the data was replaced; cleargrad() first"
+                )
             g = gy if create_graph else Variable._of(value.backend.xp.asarray(gy), value.backend, None)
             value.grad = g if value.grad is None else value.grad + g
         elif retain_grad and hasattr(value, "backend"):  # not the call of a Function, whose parts have them

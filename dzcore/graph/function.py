@@ -40,15 +40,16 @@ class Function:
                 f"{type(self).__name__}: the inputs are on {', '.join(str(x.backend) for x in inputs)}; "
                 f"move them to one backend with x.to(…)"
             )
-        self.inputs = inputs
+        self.inputs = tuple(x.alias() for x in inputs)  # what they are now, whatever becomes of the Variables
         results = self.forward(*[x._data for x in inputs])
         results = results if isinstance(results, tuple) else (results,)
         outputs = tuple(Variable._of(backend.asarray(y), backend, None) for y in results)
         if recording.get() and any(x.node is not None for x in inputs):
-            node = Call(self, inputs, outputs)
+            call = Call(self, inputs, outputs)
             for index, y in enumerate(outputs):
-                if backend.is_floating(y.dtype):
-                    y.node = Part(node, index, backend)
+                y.node = call.part(index)
+        else:
+            self.inputs = ()  # there will be no backward to ask for them
         return outputs if len(outputs) > 1 else outputs[0]
 
     @property
@@ -68,7 +69,7 @@ class Function:
 class Call(Value):
     """One call of a user's Function in the graph."""
 
-    __slots__ = ("function", "positions", "results")
+    __slots__ = ("function", "orders", "positions", "results")
 
     def __init__(self, function: Function, inputs: Sequence[Variable], outputs: Sequence[Variable]) -> None:
         self.function = function
@@ -77,10 +78,16 @@ class Call(Value):
         self.results = tuple((y._data, y.backend) for y in outputs)
         self.grad = None
         self.order = next_order()
+        self.orders = [next_order() for _ in outputs]
 
     @property
     def name(self) -> str:
         return type(self.function).__name__
+
+    def part(self, index: int) -> Part | None:
+        """Return the identity of an output; None if it cannot carry a gradient."""
+        data, backend = self.results[index]
+        return Part(self, index, self.orders[index], backend) if backend.is_floating(data.dtype) else None
 
     def pull(self, gy: Any, create_graph: bool, needed: "set[Value] | None") -> Sequence[Any]:
         """Call the user's backward. `gy` maps the index of each used output to its gradient."""
@@ -92,9 +99,7 @@ class Call(Value):
                 g = backend.xp.zeros_like(data)
             gys.append(g if isinstance(g, Variable) else Variable._of(backend.xp.asarray(g), backend, None))
         ys = [
-            Variable._of(
-                data, backend, Part(self, i, backend) if create_graph and backend.is_floating(data.dtype) else None
-            )
+            Variable._of(data, backend, self.part(i) if create_graph else None)
             for i, (data, _) in enumerate(self.results)
         ]
         function.outputs = tuple(partial(as_variable, y) for y in ys)

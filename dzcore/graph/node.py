@@ -110,16 +110,26 @@ class Fit(Value):
 
 
 class Part(Value):
-    """Output `index` of a user's Function; the engine collects the parts' gradients for `source`."""
+    """Output `index` of a user's Function; the engine collects the parts' gradients for its call.
+
+    Parts are made anew for the Function's backward, and are the same value if call and index are: `order`, which
+    the call reserves for each of its outputs, tells.
+    """
 
     __slots__ = ("backend", "index")
 
-    def __init__(self, source: Value, index: int, backend: "Backend") -> None:
-        self.edges = (source,)
+    def __init__(self, call: Value, index: int, order: int, backend: "Backend") -> None:
+        self.edges = (call,)
         self.backend = backend
         self.grad = None
-        self.order = next_order()
+        self.order = order
         self.index = index
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Part) and other.order == self.order
+
+    def __hash__(self) -> int:
+        return hash(self.order)
 
     def pull(self, gy: Any, create_graph: bool, needed: "set[Value] | None") -> Sequence[Any]:
         return (Gathered({self.index: gy}),)

@@ -147,6 +147,7 @@ def rule(
             form = ({1: _unary_with_options} if spec.options else plain).get(len(spec.arrays), _general)
         apply = form(spec)
         update_wrapper(apply, forward)
+        del apply.__wrapped__  # type: ignore[attr-defined]  # its signature begins with xp, which callers do not give
         apply.spec = spec  # type: ignore[attr-defined]
         return apply
 
@@ -251,10 +252,8 @@ def _binary(spec: Spec) -> Apply:
                 edge2 = None
                 aligned = is_scalar(data2) or (data1.shape == data2.shape and data1.dtype == data2.dtype)
         else:
-            if not isinstance(x2, Variable):
-                x2 = as_variable(x2) if is_scalar(x1) or not is_scalar(x2) else x2
-                x1 = as_variable(x1)
-                return apply(x1, x2)
+            if not isinstance(x2, Variable):  # two raw arrays, or one and a number, which takes its dtype
+                return apply(x1, as_variable(x2)) if is_scalar(x1) and not is_scalar(x2) else apply(as_variable(x1), x2)
             backend = x2.backend
             data1 = operand(x1, backend, spec.name)
             edge1 = None

@@ -68,6 +68,8 @@ class Variable:
             raise TypeError(
                 f"data has dtype {data.dtype}, and this variable carries a gradient; give it floating-point data"
             )
+        if isinstance(self, Parameter) and data is not self._data:
+            data = own.xp.asarray(data, copy=True)  # optimizers write in place, and must not reach anybody else's array
         self._set(data, own)
 
     @property
@@ -186,6 +188,12 @@ class Variable:
         """A number that is larger than those of all values this one was computed from; 0 for a leaf."""
         return 0 if self.node is None or not self.node.edges else -self.node.order
 
+    def alias(self) -> "Variable":
+        """Return another handle on the same value, which later changes of this one leave alone."""
+        alias = Variable._of(self._data, self.backend, self.node)
+        alias.name = self.name
+        return alias
+
     def detach(self) -> "Variable":
         """Return the same array as a constant."""
         return Variable._of(self._data, self.backend, None)
@@ -211,13 +219,28 @@ class Variable:
         """Move the array, in place, to the host's backend."""
         from ..backend import host_backend
 
-        self._set(transfer(self._data, self.backend, host_backend()), host_backend())
+        self.move(host_backend())
 
     def to_gpu(self) -> None:
         """Move the array, in place, to the best accelerator; an error says why if there is none."""
         from ..backend import accelerator_backend
 
-        self._set(transfer(self._data, self.backend, accelerator_backend()), accelerator_backend())
+        self.move(accelerator_backend())
+
+    def move(self, target: Backend) -> None:
+        """Move the array and its gradient, in place, to another backend; `to` makes a copy instead.
+
+        Raises:
+            GraphError: the value was computed, and its gradients will come back on the backend it was computed on.
+        """
+        if self.backend is target:
+            return
+        if self.node is not None and not isinstance(self.node, Leaf):
+            raise GraphError(f"a computed value cannot be moved in place; take x.to({str(target)!r}) instead")
+        grad = self.grad
+        self._set(transfer(self._data, self.backend, target), target)
+        if grad is not None:
+            self.grad = Variable._of(transfer(grad._data, grad.backend, target), target, None)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Variable":
         copy = type(self).__new__(type(self))
@@ -292,6 +315,7 @@ class Parameter(Variable):
         self.lazy_dtype = dtype
         if data is not None:
             super().__init__(data, name, dtype=dtype, backend=backend)
+            self._data = self.backend.xp.asarray(self._data, copy=True)  # an optimizer will write into it
         else:
             self.name = name
             self._data = None
@@ -326,7 +350,7 @@ def operand(x: Any, backend: Backend, name: str) -> Any:
     if isinstance(x, Integral):
         return int(x)  # nor np.int64, which float32 would meet in float64
     if backend.owns(x):
-        return backend.xp.asarray(x)
+        return _real(backend.xp.asarray(x), backend)
     if isinstance(x, (list, tuple, str, bytes, Number)) or x is None:
         raise TypeError(f"{name}: an operand is a {type(x).__name__}; make it an array first, with dzcore.asarray")
     other = backend_of(x)
@@ -368,7 +392,7 @@ def _coerce(data: Any, dtype: Any, backend: str | Backend | None) -> tuple[Any, 
         data = own.from_host(data)
     elif isinstance(data, (bool, int, float, list, tuple)):
         own = current_backend() if backend is None else get_backend(backend)
-        return own.asarray(data, dtype or _default_dtype(data)), own
+        data, dtype = own.asarray(data, dtype or _default_dtype(data)), None
     else:
         own = backend if isinstance(backend, Backend) and backend.owns(data) else backend_of(data)
         data = own.xp.asarray(data)
@@ -376,9 +400,13 @@ def _coerce(data: Any, dtype: Any, backend: str | Backend | None) -> tuple[Any, 
         data, own = transfer(data, own, target), target
     if dtype is not None:
         data = own.xp.astype(data, own.dtype(dtype), copy=False)
-    if own.dtype_name(data.dtype).startswith("complex"):
-        raise TypeError(f"data has dtype {data.dtype}; dzcore differentiates real numbers only")
-    return data, own
+    return _real(data, own), own
+
+
+def _real(array: Any, backend: Backend) -> Any:
+    if backend.dtype_name(array.dtype).startswith("complex"):
+        raise TypeError(f"an array has dtype {array.dtype}; dzcore differentiates real numbers only")
+    return array
 
 
 def _collect_types(item: Any, kinds: set[type]) -> None:

@@ -8,7 +8,6 @@ from ..backend import Backend, HostArray, get_backend
 from ..backend.base import FLOATING
 from ..errors import WeightsError
 from ..graph import Parameter, Variable
-from ..graph.variable import transfer
 from ..io import read_npz, write_npz
 
 __all__ = ["Buffer", "Layer"]
@@ -71,11 +70,8 @@ class Layer:
         """
         target = get_backend(backend)
         for _, value in self.named_state():
-            if value._data is not None and value.backend is not target:
-                grad = value.grad
-                value._set(transfer(value._data, value.backend, target), target)
-                if grad is not None:
-                    value.grad = grad.detach().to(target)
+            if value._data is not None:
+                value.move(target)
         return self
 
     def to_cpu(self) -> "Layer":

@@ -1,6 +1,6 @@
 """Optimizer: the loop over parameters that every update rule shares."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from ..graph import Parameter
@@ -19,6 +19,8 @@ class Optimizer:
     at this step (`numbers`), and in `formula(xp, param, *state, grad, *numbers)` what becomes of the parameter and
     the state: an elementwise formula, which the backend turns into one pass over memory, in place where it can.
     The state belongs to its parameter and follows it to other backends.
+
+    An update in place changes what a graph may have kept: differentiate first, update then.
     """
 
     states = 0
@@ -31,6 +33,10 @@ class Optimizer:
 
     def setup(self, target: Any) -> Any:
         """Take the parameters of `target`, a Layer or an iterable of Parameters, and return self."""
+        if hasattr(self.formula, "__self__"):
+            raise TypeError(
+                f"{type(self).__name__}.formula must be a staticmethod: what it depends on are its arguments"
+            )
         if not hasattr(target, "params"):
             target = list(target)
             for i, param in enumerate(target):
@@ -53,7 +59,10 @@ class Optimizer:
         """Update every parameter that has a gradient."""
         if self.target is None:
             raise RuntimeError(f"{type(self).__name__} has no target; call setup(model) first")
-        everything: Iterable[Parameter] = self.target.params() if hasattr(self.target, "params") else self.target
+        everything: list[Parameter] = list(self.target.params() if hasattr(self.target, "params") else self.target)
+        if len(self._state) > len(everything):  # some parameters were replaced
+            nodes = {param.node for param in everything}
+            self._state = {node: state for node, state in self._state.items() if node in nodes}
         pairs = [(param, grad) for param in everything if (grad := param.grad) is not None]
         params = [param for param, _ in pairs]
         self.t += 1
@@ -79,6 +88,11 @@ class Optimizer:
             state = tuple(
                 backend.xp.zeros_like(data) if home is None else transfer(array, home, backend)
                 for array in state or range(self.states)
+            )
+        if state and state[0].shape != data.shape:
+            raise ValueError(
+                f"the parameter {param.name!r} has shape {data.shape} now, and its state {state[0].shape}; "
+                f"a new Parameter, or a new optimizer, begins anew"
             )
         grad = param.grad._data  # type: ignore[union-attr]  # update skips parameters without
         # NumPy's float64 is no Python number: it would make float64 of everything.

@@ -22,7 +22,7 @@ class WeightDecay:
 
     def __init__(self, rate: float) -> None:
         not_negative(rate=rate)
-        self.rate = rate
+        self.rate = float(rate)
 
     def __call__(self, params: list[Parameter]) -> None:
         for param in params:
@@ -43,7 +43,9 @@ class ClipGrad:
             return
         grads = [param.grad._data for param in params]  # type: ignore[union-attr]
         xp = params[0].backend.xp
-        squares = [xp.sum(xp.astype(g, xp.float32) ** 2) if g.dtype != xp.float64 else xp.sum(g**2) for g in grads]
+        squares = [
+            xp.sum(xp.astype(g, xp.float32, copy=False) ** 2) if g.dtype != xp.float64 else xp.sum(g**2) for g in grads
+        ]
         norm = xp.sqrt(sum(squares[1:], squares[0]))
         rate = self.max_norm / xp.maximum(norm, xp.full_like(norm, self.max_norm))  # no number leaves the device
         for param, g in zip(params, grads, strict=True):
