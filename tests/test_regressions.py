@@ -138,3 +138,22 @@ def test_signatures_are_those_of_callers() -> None:
 
     assert list(inspect.signature(F.exp).parameters) == ["x"]
     assert list(inspect.signature(F.add).parameters) == ["x1", "x2"]
+
+
+def test_mistakes_are_named() -> None:
+    from dzcore.datasets import Digits
+    from dzcore.layers import Linear
+    from dzcore.models import MLP
+
+    with pytest.raises(TypeError, match="train='no' must be True or False"):
+        Digits(train="no")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="in_size=10"):
+        Linear(64, 10)  # type: ignore[arg-type]  # PyTorch's order
+    for target in (MLP, None):
+        with pytest.raises(TypeError, match="neither a Layer nor"):
+            SGD().setup(target)
+    with pytest.raises(GraphError, match=r"1\.0 instead of 1"):
+        Variable([1, 2]).backward()
+    for index in (0.5, "a"):
+        with pytest.raises(TypeError, match=f"index {index!r} is neither"):
+            Variable([1.0, 2.0])[index]

@@ -30,6 +30,8 @@ class Dataset:
         *,
         backend: str | Backend | None = None,
     ) -> None:
+        if not isinstance(train, bool):
+            raise TypeError(f"train={train!r} must be True or False")
         self.train = train
         self.transform = transform
         self.target_transform = target_transform

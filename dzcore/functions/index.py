@@ -4,6 +4,7 @@ Two pairs carry all of it, each the transpose of the other: a slice and its embe
 rows and the addition of rows to where they came from.
 """
 
+from operator import index as index_of
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
@@ -157,7 +158,7 @@ def _expand(x: Variable, index: tuple[Any, ...]) -> tuple[Any, ...]:
         elif hasattr(raw, "dtype") and not hasattr(raw, "shape"):
             plain.append(int(raw))
         elif i is not Ellipsis and i is not None and not isinstance(i, slice) and not hasattr(raw, "dtype"):
-            plain.append(i.__index__())
+            plain.append(_integer(i))
         else:
             plain.append(raw)
     used = sum(1 for i in plain if i is not None and i is not Ellipsis)
@@ -186,6 +187,13 @@ def _expand(x: Variable, index: tuple[Any, ...]) -> tuple[Any, ...]:
             raise IndexError(f"a mask has length {lengths[id(i)]} along axis {axis}, which has {n} elements")
         axis += 1
     return tuple(plain)
+
+
+def _integer(i: Any) -> int:
+    try:
+        return index_of(i)
+    except TypeError:
+        raise TypeError(f"index {i!r} is neither an integer, a slice, None, Ellipsis nor an array of them") from None
 
 
 def _clamped(s: slice, n: int) -> slice:

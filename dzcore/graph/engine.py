@@ -80,6 +80,8 @@ def backward(y: Variable, retain_grad: bool = False, create_graph: bool = False)
             backward(y, retain_grad=retain_grad, create_graph=True)
         return
     if y.node is None:
+        if not y.backend.is_floating(y.dtype):
+            raise GraphError(f"nothing to differentiate: {y.dtype} carries no gradient; make it of 1.0 instead of 1")
         raise GraphError(
             f"nothing to differentiate: this value (shape {y.shape}, dtype {y.dtype}) was computed from no "
             f"Variable with a gradient, or under no_grad()"

@@ -24,6 +24,8 @@ class Linear(Layer):
 
     def __init__(self, out_size: int, nobias: bool = False, dtype: Any = "float32", in_size: int | None = None) -> None:
         self.out_size = _positive("out_size", out_size)
+        if not isinstance(nobias, bool):
+            raise TypeError(f"nobias={nobias!r} must be True or False; the input size is given as in_size={nobias!r}")
         self.dtype = _floating(dtype)
         self.W = Parameter(None, name="W", dtype=self.dtype, lazy_shape=(None, self.out_size))
         self.b = None if nobias else Parameter(None, name="b", dtype=self.dtype, lazy_shape=(self.out_size,))

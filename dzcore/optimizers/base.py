@@ -37,6 +37,8 @@ class Optimizer:
             raise TypeError(
                 f"{type(self).__name__}.formula must be a staticmethod: what it depends on are its arguments"
             )
+        if isinstance(target, type) or not (hasattr(target, "params") or hasattr(target, "__iter__")):
+            raise TypeError(f"target={target!r} is neither a Layer nor an iterable of Parameters")
         if not hasattr(target, "params"):
             target = list(target)
             for i, param in enumerate(target):
