@@ -32,11 +32,16 @@ def test_axes_of_any_integer_type(axis: object) -> None:
 
 def test_wrong_axes_spoil_nothing() -> None:
     x = Variable(np.ones((2, 3, 4, 6), np.float32))
-    for call in (lambda: F.sum(x, axis=(2.0,)), lambda: F.permute_dims(x, (3.0, 0, 1, 2))):
+    for call in (
+        lambda: F.sum(x, axis=(2.0,)),
+        lambda: F.permute_dims(x, (3.0, 0, 1, 2)),
+        lambda: F.flip(x, axis=(3.0,)),
+    ):
         with pytest.raises(TypeError):
             call()
     assert F.sum(x, axis=(2,)).shape == (2, 3, 6)
     assert F.permute_dims(x, (3, 0, 1, 2)).shape == (6, 2, 3, 4)
+    assert F.flip(x, axis=(3,)).shape == x.shape
 
 
 class Exp(Function):
