@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 
 from dzcore import random
-from dzcore.backend import Backend, get_backend, register_backend, registry, select, unregister_backend, use_backend
+from dzcore.backend import Backend, get_backend, register_backend, registry, select, unregister_backend
 from dzcore.graph import modes
 
 from .strict_backend import StrictBackend
@@ -23,11 +23,10 @@ def strict() -> Iterator[str]:
     unregister_backend("strict")
 
 
-@pytest.fixture(params=["numpy", "strict", "strict:device1"])
-def backend(request: pytest.FixtureRequest, strict: str) -> Iterator[Backend]:
-    """Every backend in turn, as the current one."""
-    with use_backend(request.param) as current:
-        yield current
+@pytest.fixture
+def backend(strict: str, backend: Backend) -> Backend:
+    """Every backend of `--dz-backend`, by default of pyproject.toml, in turn, as the current one."""
+    return backend
 
 
 @pytest.fixture(autouse=True)

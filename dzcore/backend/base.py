@@ -1,13 +1,12 @@
 """The contract between dzcore and an array library."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
 from . import portable
-from .namespace import Namespace
+from .namespace import EXTENSIONS, Namespace
 
 __all__ = ["API_VERSION", "DTYPES", "Backend", "HostArray"]
 
@@ -53,12 +52,17 @@ class Backend(ABC):
     A plugin subclasses this, fills in the five required members (`why_unavailable`, `xp`, `owns`, `to_host`,
     `from_host`), and announces the class in the entry-point group `dzcore.backends`. Every other method has a
     portable form written in standard functions; override one to be faster, never to give another answer.
+
+    dzcore's own functions of arrays, those in `dzcore.backend.namespace.EXTENSIONS`, can be made faster as well: by a
+    method of the same name with the same arguments, less the namespace. `dzcore.testing` holds every override against
+    the portable form.
     """
 
     name: ClassVar[str]  #: [a-z][a-z0-9_]*
     api_version: ClassVar[tuple[int, int]]  #: written out in the plugin, never taken from `API_VERSION`
     priority: ClassVar[int] = 0  #: the usable backend with the highest one is the default
-    accelerator: ClassVar[bool] = False  #: what `to_gpu()` looks for
+    accelerator: ClassVar[bool] = False  #: what `to_gpu()` looks for; its values are not read without need
+    known_failures: ClassVar[Mapping[str, str]] = {}  #: patterns of tests in the conformance kit, and why each fails
 
     def __init__(self, device: str | None = None) -> None:
         """Open the backend on `device`, the part after the colon in `"cupy:1"`; None is the library's default."""
@@ -142,12 +146,12 @@ class Backend(ABC):
         xp = self.xp
         return lambda *inputs: formula(xp, *inputs)
 
-    def device_scope(self) -> AbstractContextManager[Any]:
-        """Make this backend's device the current one, for libraries that have such a thing."""
-        return nullcontext()
-
     def synchronize(self) -> None:
         """Wait until all work given to the device is done."""
+
+    def report(self) -> str | None:
+        """Return what the backend has to say about the work so far, for `dz train` to print at its end."""
+        return None
 
     @classmethod
     def devices(cls) -> list[str]:
@@ -168,8 +172,10 @@ class Backend(ABC):
 
     @cached_property
     def dtypes(self) -> dict[str, Any]:
-        """The library's dtypes by their standard names."""
-        return {name: getattr(self.xp, name) for name in DTYPES if hasattr(self.xp, name)}
+        """The dtypes of this device by their standard names, with float16 and bfloat16 where the library has them."""
+        known = dict(self.xp.__array_namespace_info__().dtypes(device=self.device))
+        known |= {name: getattr(self.xp, name) for name in ("float16", "bfloat16") if hasattr(self.xp, name)}
+        return {name: known[name] for name in DTYPES if name in known}
 
     @cached_property
     def _dtype_names(self) -> dict[Any, str]:
@@ -207,8 +213,9 @@ class Backend(ABC):
 
     @classmethod
     def capabilities(cls) -> list[str]:
-        """Name the primitives that this backend overrides."""
-        return [name for name in PRIMITIVES if getattr(cls, name) is not getattr(Backend, name)]
+        """Name the primitives and dzcore's own functions that this backend overrides."""
+        primitives = [name for name in PRIMITIVES if getattr(cls, name) is not getattr(Backend, name)]
+        return primitives + [name for name in EXTENSIONS if hasattr(cls, name)]
 
     def __str__(self) -> str:
         return self.name if self.device_name is None else f"{self.name}:{self.device_name}"
@@ -225,4 +232,4 @@ class Backend(ABC):
         return get_backend, (str(self),)  # in another process, the backend that has this name there
 
 
-PRIMITIVES = ("index_add", "windows", "windows_adjoint", "random_bits", "update", "fuse", "device_scope", "synchronize")
+PRIMITIVES = ("index_add", "windows", "windows_adjoint", "random_bits", "update", "fuse", "synchronize")

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EXTENSIONS", "Namespace"]
 
-#: Forward functions `f(xp, *arrays, **options)` that rules may call as `xp.f(*arrays, **options)`.
+#: Functions `f(xp, *arrays, **options)` that rules may call as `xp.f(*arrays, **options)`. A backend that has a method
+#: of the name is called instead, as `backend.f(*arrays, **options)`.
 EXTENSIONS: dict[str, Callable[..., Any]] = {}
 
 
@@ -24,6 +25,9 @@ class Namespace:
 
     def __getattr__(self, name: str) -> Any:
         extension = EXTENSIONS.get(name)
-        found = partial(extension, self) if extension else getattr(self.backend.xp, name)
+        if extension is None:
+            found = getattr(self.backend.xp, name)
+        else:
+            found = getattr(self.backend, name, None) or partial(extension, self)
         setattr(self, name, found)
         return found

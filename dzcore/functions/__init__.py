@@ -12,6 +12,7 @@ from ..graph.rule import namespaces
 from . import activation, creation, index, linalg, loss, math, methods, reduce, search, shape
 from .activation import *
 from .creation import *
+from .dropout import _dropped as dropped
 from .dropout import dropout
 from .index import *
 from .index import _add_rows as add_rows
@@ -19,6 +20,8 @@ from .index import _embed as embed
 from .index import _rows as rows
 from .linalg import *
 from .loss import *
+from .loss import _cross_entropy as cross_entropy
+from .loss import _cross_entropy_gradient as cross_entropy_gradient
 from .loss import _one_hot as one_hot
 from .math import *
 from .reduce import *

@@ -3,11 +3,21 @@
 from typing import Any
 
 from .. import random
-from ..graph import Variable, as_variable
+from ..graph import Variable, as_variable, rule
 from ..graph.modes import training
 from .math import multiply
 
 __all__ = ["dropout"]
+
+
+def _masked(xp: Any, x: Any, bits: Any, threshold: Any, scale: Any) -> Any:
+    return xp.where(bits < threshold, x * scale, 0.0)
+
+
+@rule(extends=True, x=lambda xp, gy, bits, threshold, scale: xp.dropped(gy, bits, threshold, scale))
+def _dropped(xp: Any, x: Any, /, bits: Any, threshold: int, scale: float) -> Any:
+    """Return x * scale where the random word is below the threshold, 0 elsewhere."""
+    return xp.backend.fuse(_masked)(x, bits, threshold, scale)
 
 
 def dropout(x: Any, dropout_ratio: float = 0.5, *, mode: str = "inverted") -> Variable:
@@ -15,7 +25,7 @@ def dropout(x: Any, dropout_ratio: float = 0.5, *, mode: str = "inverted") -> Va
 
     With mode "inverted", the elements that stay are divided by 1 - p, and test mode changes nothing. With "direct",
     they stay as they are, and test mode multiplies all by 1 - p. Either way the expected value is the same in
-    both modes. The mask comes from dzcore.random and is the same on every backend.
+    both modes. An element stays where its word of dzcore.random is below (1 - p) 2³², the same on every backend.
 
     Raises:
         ValueError: unless 0 <= p < 1; dropping everything has no expected value to keep.
@@ -27,12 +37,11 @@ def dropout(x: Any, dropout_ratio: float = 0.5, *, mode: str = "inverted") -> Va
     keep = 1.0 - dropout_ratio
     if not training.get():
         return multiply(y, keep) if mode == "direct" and dropout_ratio else y
-    if dropout_ratio == 0:
+    threshold = round(keep * 2**32)
+    if threshold == 2**32:
         return y
-    factor = y.backend.xp.astype(random.bernoulli(keep, y.shape, backend=y.backend), y.dtype)
-    if mode == "inverted":
-        factor *= 1.0 / keep
-    return multiply(y, Variable._of(factor, y.backend, None))
+    bits = y.backend.xp.reshape(random.bits(y.size, backend=y.backend), y.shape)
+    return _dropped(y, bits, threshold, 1.0 / keep if mode == "inverted" else 1.0)
 
 
 def check_dropout(dropout_ratio: float, mode: str) -> None:

@@ -1,9 +1,10 @@
 """Losses and the accuracy."""
 
-from math import prod
+from math import nan, prod
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
+from ..graph.rule import extension
 from .math import abs, clip, log
 from .reduce import mean
 
@@ -60,20 +61,34 @@ def _one_hot(xp: Any, x: Any, /, t: Any) -> Any:
     return xp.astype(xp.reshape(t, (-1, 1)) == classes, x.dtype)
 
 
-def _softmax_cross_entropy_gradient(xp: Any, gy: Any, x: Any, t: Any) -> Any:
+@extension
+def _cross_entropy(xp: Any, x: Any, t: Any) -> Any:
+    """Return the mean of log Σⱼ exp(xⱼ) - x_t over the rows of x (n, classes), for integers t (n,).
+
+    On an accelerator, which does not look at t beforehand, a class that does not exist makes it nan.
+    """
+    n, classes = x.shape
+    x = x - xp.max(x, axis=1, keepdims=True)
+    log_z = xp.log(xp.sum(xp.exp(x), axis=1))
+    rows, t = xp.arange(n, device=xp.backend.device) * classes, xp.astype(t, xp.int64)
+    if xp.backend.accelerator:
+        inside = (t >= 0) & (t < classes)
+        rows, log_z = xp.where(inside, rows, 0), xp.where(inside, log_z, nan)
+        t = xp.where(inside, t, 0)
+    return xp.mean(log_z - xp.take(xp.reshape(x, (-1,)), rows + t))
+
+
+@extension
+def _cross_entropy_gradient(xp: Any, gy: Any, x: Any, t: Any) -> Any:
+    """Return the gradient of `cross_entropy` with respect to x, times gy ()."""
     p = xp.exp(x - xp.max(x, axis=1, keepdims=True))
     p = p / xp.sum(p, axis=1, keepdims=True)
     return (p - xp.one_hot(x, t)) * (gy / float(x.shape[0]))
 
 
-@rule(x=_softmax_cross_entropy_gradient)
+@rule(x=lambda xp, gy, x, t: xp.cross_entropy_gradient(gy, x, t))
 def _softmax_cross_entropy(xp: Any, x: Any, /, t: Any) -> Any:
-    n, classes = x.shape
-    x = x - xp.max(x, axis=1, keepdims=True)
-    log_z = xp.log(xp.sum(xp.exp(x), axis=1))
-    at = xp.arange(n, device=xp.backend.device) * classes + xp.astype(t, xp.int64)
-    chosen = xp.take(xp.reshape(x, (-1,)), at)
-    return xp.mean(log_z - chosen)
+    return xp.cross_entropy(x, t)
 
 
 def softmax_cross_entropy(x: Any, t: Any) -> Variable:
@@ -81,7 +96,8 @@ def softmax_cross_entropy(x: Any, t: Any) -> Variable:
 
     Args:
         x: Scores (n, classes), floating-point.
-        t: The right class of each row (n,), integers in [0, classes).
+        t: The right class of each row (n,), integers in [0, classes). Others raise ValueError; on an accelerator,
+            where looking at them would make the host wait, they make the loss nan.
     """
     x = as_variable(x)
     t = as_variable(t, x.backend)

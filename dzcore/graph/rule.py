@@ -19,13 +19,14 @@ from functools import update_wrapper
 from types import SimpleNamespace
 from typing import Any
 
+from ..backend import Backend
 from ..backend.namespace import EXTENSIONS
 from ..errors import MixedBackendError
 from .modes import recording
 from .node import Fit, Node, Value, next_order
 from .variable import Variable, as_variable, is_scalar, operand
 
-__all__ = ["Plan", "namespaces", "rule"]
+__all__ = ["Plan", "extension", "namespaces", "rule"]
 
 #: `variables` is dzcore.functions, which sets itself here; the arrows between the packages point down only.
 namespaces = SimpleNamespace(variables=None)
@@ -128,6 +129,26 @@ class _Positioned:
         return self.shared(self.position, *arguments)
 
 
+def extension(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Let formulas call `forward(xp, …)`, a composition of functions, as `xp.name(…)`, and backends have a faster one.
+
+    What it returns is called without the namespace, on Variables.
+    """
+    _extend(forward.__name__.lstrip("_"), forward)
+
+    def apply(*inputs: Any) -> Any:
+        return forward(namespaces.variables, *inputs)
+
+    update_wrapper(apply, forward)
+    return apply
+
+
+def _extend(name: str, forward: Callable[..., Any]) -> None:
+    if hasattr(Backend, name):
+        raise ValueError(f"{name!r} is a member of Backend and cannot be the name of a function that extends xp")
+    EXTENSIONS[name] = forward
+
+
 def rule(
     *, extends: bool = False, elementwise: bool = False, **gradients: Gradient
 ) -> Callable[[Callable[..., Any]], Apply]:
@@ -140,7 +161,7 @@ def rule(
     def decorate(forward: Callable[..., Any]) -> Apply:
         spec = Spec(forward, gradients, elementwise)
         if extends:
-            EXTENSIONS[spec.name] = forward
+            _extend(spec.name, forward)
         form = _general
         if not spec.variadic:
             plain = {1: _unary, 2: _binary}

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import prod
 
-from ..backend import Backend
+from ..backend import Backend, current_backend
 from ..graph import Variable
 from ..random import Generator
 from .compare import host_array, values
@@ -19,7 +19,9 @@ def _uniforms(seed: int, chunk: int) -> Sequence[float]:
     """Draw a chunk of the stream `seed` on the current backend, whichever it is: it is the same on all of them."""
     generator = Generator(seed)
     generator.state = (seed, 2 * _CHUNK * chunk)  # two words a number
-    return values(generator.uniform(_CHUNK, dtype="float64"))
+    backend = current_backend()
+    words = values(Variable._of(generator.bits(2 * _CHUNK, backend), backend, None))
+    return [((a >> 5) << 26 | b >> 6) * 2.0**-53 for a, b in zip(words[::2], words[1::2], strict=True)]
 
 
 class Source:

@@ -19,11 +19,13 @@ def check_gradients(
     order: int = 2,
     seed: int = 0,
     directions: int = 2,
-    step: float = 1e-5,
-    rtol: float = 1e-5,
-    atol: float = 1e-7,
+    step: float | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
 ) -> None:
     """Compare the gradients of f at `inputs` with differences of values, along random directions, in float64.
+
+    A backend without float64 computes in float32, with a wide step and wide tolerances.
 
     Order 1: with u random weights of the results and v a random direction, <∇<f, u>, v> must be
     (<f(x + hv), u> - <f(x - hv), u>) / 2h. Order 2: the same for <∇<f, u>, w> as a function of x and of u, which
@@ -36,9 +38,9 @@ def check_gradients(
         order: 1, or 2 for second derivatives as well.
         seed: The stream of the random numbers.
         directions: How many directions to try.
-        step: h. Keep kinks, ties and poles further away than this.
-        rtol: Tolerance relative to the larger of both.
-        atol: Tolerance added to it.
+        step: h, 1e-5 by default (float32: 5e-3). Keep kinks, ties and poles further away than this.
+        rtol: Tolerance relative to the larger of both, 1e-5 by default (float32: 2e-2).
+        atol: Tolerance added to it, 1e-7 by default (float32: 5e-3).
 
     Raises:
         AssertionError: with the analytic and the numeric value, the seed and the inputs.
@@ -47,6 +49,8 @@ def check_gradients(
     if order not in (1, 2):
         raise ValueError(f"order={order} must be 1 or 2")
     check = _Check(f, inputs, Source(seed), step)
+    rtol = check.double(1e-5, 2e-2) if rtol is None else rtol
+    atol = check.double(1e-7, 5e-3) if atol is None else atol
     name = getattr(f, "__name__", type(f).__name__)
 
     def compare(which: int, analytic: float, numeric: float) -> None:
@@ -73,16 +77,20 @@ Values = Sequence[Variable]
 class _Check:
     """f at one point, with the random numbers that project it."""
 
-    def __init__(self, f: Callable[..., Any], inputs: Sequence[Any], source: Source, step: float) -> None:
+    def __init__(self, f: Callable[..., Any], inputs: Sequence[Any], source: Source, step: float | None) -> None:
         self.f = f
         self.source = source
-        self.step = step
-        self.constants = [_float64(x) for x in inputs]
+        self.constants = [_widest(x) for x in inputs]
+        self.step = self.double(1e-5, 5e-3) if step is None else step
         self.places = [i for i, x in enumerate(self.constants) if x.backend.is_floating(x.dtype)]
         self.leaves = [_leaf(self.constants[i]) for i in self.places]
         self.outputs = self.value(self.leaves)
         if not any(y.requires_grad for y in self.outputs):
             raise GraphError("the results have no gradient: they were computed from no floating-point input")
+
+    def double(self, yes: float, no: float) -> float:
+        """Return the one of two numbers that suits the precision."""
+        return yes if all("float64" in x.backend.dtypes for x in self.constants) else no
 
     def value(self, xs: Values) -> list[Variable]:
         """Return the floating-point results of f at `xs`."""
@@ -123,7 +131,7 @@ class _Check:
             for g in (quick, slow):
                 if g.shape != x.shape or g.dtype != x.dtype:
                     raise AssertionError(f"a gradient has shape {g.shape}, dtype {g.dtype} for input {x!r}")
-            assert_close(quick, slow.detach(), rtol=1e-9, atol=1e-12)
+            assert_close(quick, slow.detach(), rtol=self.double(1e-9, 1e-4), atol=self.double(1e-12, 1e-6))
 
     def difference(self, function: Callable[[Values], Values], at: Values, direction: Values, weights: Values) -> float:
         """Return the central difference of <function, weights> along a direction."""
@@ -142,9 +150,10 @@ def _dot(xs: Values, ys: Values) -> float:
     return sum(float(F.sum(x.detach() * y.detach())) for x, y in zip(xs, ys, strict=True))
 
 
-def _float64(x: Any) -> Variable:
+def _widest(x: Any) -> Variable:
     constant = (x if isinstance(x, Variable) else Variable(x)).detach()
-    return F.astype(constant, "float64") if constant.backend.is_floating(constant.dtype) else constant
+    widest = "float64" if "float64" in constant.backend.dtypes else "float32"
+    return F.astype(constant, widest) if constant.backend.is_floating(constant.dtype) else constant
 
 
 def _leaf(x: Variable) -> Variable:
