@@ -11,12 +11,12 @@ __all__ = ["dropout"]
 
 
 def _masked(xp: Any, x: Any, bits: Any, threshold: Any, scale: Any) -> Any:
-    return xp.where(bits < threshold, x * scale, 0.0)
+    return x * (xp.astype(bits < threshold, x.dtype) * scale)
 
 
 @rule(extends=True, x=lambda xp, gy, bits, threshold, scale: xp.dropped(gy, bits, threshold, scale))
 def _dropped(xp: Any, x: Any, /, bits: Any, threshold: int, scale: float) -> Any:
-    """Return x * scale where the random word is below the threshold, 0 elsewhere."""
+    """Return x * scale where the random word is below the threshold, x * 0 elsewhere."""
     return xp.backend.fuse(_masked)(x, bits, threshold, scale)
 
 
