@@ -1,6 +1,6 @@
 """dzcore: a small define-by-run deep-learning framework on any array library that speaks the array API standard."""
 
-from . import backend, dataloaders, datasets, errors, functions, graph, io, layers, models, optimizers, random
+from . import backend, cuda, dataloaders, datasets, errors, functions, graph, io, layers, models, optimizers, random
 from ._version import __version__
 from .backend import (
     Backend,
@@ -42,7 +42,7 @@ __array_api_version__ = "2024.12"
 
 __all__ = [
     "Backend", "Config", "DataLoader", "Dataset", "Function", "HostArray", "Layer", "Model", "Parameter", "Variable",
-    "__version__", "as_array", "as_variable", "available_backends", "backend", "backend_of", "current_backend",
+    "__version__", "as_array", "as_variable", "available_backends", "backend", "backend_of", "cuda", "current_backend",
     "dataloaders", "datasets", "errors", "explain_backend", "functions", "get_backend", "grad", "graph", "io", "layers",
     "models", "no_grad", "optimizers", "random", "refresh_backends", "register_backend", "set_default_backend",
     "test_mode", "use_backend", "using_config", *errors.__all__, *functions.__all__, *_dtypes,

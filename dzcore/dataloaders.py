@@ -1,5 +1,6 @@
 """DataLoader: a data set in batches, in a new order every epoch."""
 
+from collections import deque
 from collections.abc import Sequence
 from copy import copy
 from typing import Any
@@ -20,7 +21,9 @@ class DataLoader:
     the same on every backend. `drop_last` leaves out a last batch that is not full.
 
     The batches are on the data set's backend, or on `backend`; with `gpu` on the best accelerator. A copy of the
-    data is kept there if it is elsewhere, and `dataset` stays where it is.
+    data is kept there if it is elsewhere, and `dataset` stays where it is. With `prefetch` no copy is kept: as many
+    batches are made and sent there ahead of the one that is asked for, while the device works. Order and values are
+    the same; only transforms that draw random numbers draw them earlier.
 
     >>> import dzcore
     >>> loader = DataLoader(dzcore.datasets.Digits(), batch_size=100)
@@ -38,15 +41,14 @@ class DataLoader:
         drop_last: bool = False,
         seed: int | None = None,
         backend: str | Backend | None = None,
+        prefetch: int = 0,
     ) -> None:
-        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__"):
-            raise TypeError(f"batch_size={batch_size!r} is a {type(batch_size).__name__}; it must be an int")
-        self.batch_size = batch_size.__index__()
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size={batch_size} must be at least 1")
+        self.batch_size = _whole("batch_size", batch_size, 1)
+        self.prefetch = _whole("prefetch", prefetch, 0)
         if gpu and backend is not None:
             raise ValueError(f"gpu=True and backend={str(backend)!r} both say where the batches go; give one of them")
         self.dataset = self._source = as_dataset(dataset)
+        self.backend = self._home = self.dataset.backend
         self.data_size = len(self.dataset)
         if not self.data_size:
             raise ValueError("dataset is empty; there is nothing to load")
@@ -59,12 +61,14 @@ class DataLoader:
         if gpu:
             self.to_gpu()
         else:
-            self.to(self.dataset.backend if backend is None else backend)
+            self.to(self.backend if backend is None else backend)
 
     def reset(self) -> None:
         """Begin a new epoch; its order is drawn when its first batch is asked for."""
         self.iteration = 0
         self.index: Any = None
+        self._ready: deque[tuple[Any, Any]] = deque()  # batches from `iteration` on, on `backend`
+        self._error: Exception | None = None  # what happened instead of the batch after them
 
     def __len__(self) -> int:
         return self.max_iter
@@ -75,19 +79,35 @@ class DataLoader:
         return self
 
     def __next__(self) -> tuple[Any, Any]:
-        i = self.iteration
-        if i >= self.max_iter:
+        if self.iteration >= self.max_iter:
             self.reset()
             raise StopIteration
+        ready = self._ready
+        while self._error is None and len(ready) <= self.prefetch and self.iteration + len(ready) < self.max_iter:
+            try:
+                ready.append(self._make(self.iteration + len(ready)))
+            except Exception as error:  # raised in the place of its own batch; asked again, that batch is made again
+                self._error = error
+        if self._error is not None and not ready:
+            failure, self._error = self._error, None
+            try:
+                raise failure
+            finally:
+                del failure  # a traceback that holds itself would hold everything until the next garbage collection
+        self.iteration += 1
+        return ready.popleft()
+
+    def _make(self, i: int) -> tuple[Any, Any]:
+        """Gather batch `i` of the epoch, and send it to where the batches go."""
+        own = self._source.backend
         if self.index is None:
             self.index = self._order()
+        elif self._home is not own:  # the data have been moved in the middle of an epoch
+            self.index = transfer(self.index, self._home, own)
+        self._home = own  # where the index is
         start = i * self.batch_size
-        x, t = self._source.batch(self.index[start : min(start + self.batch_size, self.data_size)])
-        self.iteration = i + 1
-        if self._source.backend is not self.backend:
-            x = transfer(x, self._source.backend, self.backend)
-            t = None if t is None else transfer(t, self._source.backend, self.backend)
-        return x, t
+        batch = self._source.batch(self.index[start : min(start + self.batch_size, self.data_size)])
+        return _send(batch, own, self.backend)
 
     def _order(self) -> Any:
         own = self._source.backend
@@ -97,13 +117,12 @@ class DataLoader:
 
     def to(self, backend: str | Backend) -> "DataLoader":
         """Let the batches be on a backend from now on, and return self."""
-        self.backend = get_backend(backend)
+        target = get_backend(backend)
         source = self.dataset  # what makes items one by one does so where it is, and batches are moved
-        if source.vectorized and source.backend is not self.backend:
-            source = copy(source).to(self.backend)
-        if self.index is not None:
-            self.index = transfer(self.index, self._source.backend, source.backend)
-        self._source = source
+        if source.vectorized and not self.prefetch and source.backend is not target:
+            source = copy(source).to(target)
+        ready = deque(_send(batch, self.backend, target) for batch in self._ready)
+        self._source, self.backend, self._ready, self._error = source, target, ready, None
         return self
 
     def to_cpu(self) -> "DataLoader":
@@ -122,6 +141,19 @@ class DataLoader:
     def gpu(self) -> bool:
         """Whether the batches are on an accelerator."""
         return self.backend.accelerator
+
+
+def _whole(name: str, number: Any, least: int) -> int:
+    if isinstance(number, bool) or not hasattr(number, "__index__"):
+        raise TypeError(f"{name}={number!r} is a {type(number).__name__}; it must be an int")
+    if number.__index__() < least:
+        raise ValueError(f"{name}={number} must be at least {least}")
+    return int(number.__index__())
+
+
+def _send(batch: tuple[Any, Any], source: Backend, target: Backend) -> tuple[Any, Any]:
+    x, t = batch
+    return transfer(x, source, target), None if t is None else transfer(t, source, target)
 
 
 class _Items(Dataset):

@@ -1,7 +1,6 @@
 """DataLoader: every item once an epoch, in an order that follows from the seed and from nothing else."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,9 @@ from dzcore.datasets import ArrayDataset, Dataset, Digits
 from dzcore.errors import BackendNotFoundError
 
 from .datasets.test_base import Squares, host
+from .elsewhere import empty_registry as empty_registry
+from .elsewhere import gpu as gpu
+from .elsewhere import only_numpy as only_numpy
 from .strict_backend import StrictBackend
 
 
@@ -138,19 +140,7 @@ def test_backend_argument(strict: str) -> None:
     assert not loader.gpu
 
 
-class FakeAccelerator(StrictBackend):
-    name = "fake_accelerator"
-    accelerator = True
-
-
-@pytest.fixture
-def accelerator() -> Iterator[Backend]:
-    register_backend(FakeAccelerator)
-    yield get_backend("fake_accelerator:device2")
-    unregister_backend("fake_accelerator")
-
-
-def test_gpu_and_back(accelerator: Backend) -> None:
+def test_gpu_and_back(gpu: Backend) -> None:
     loader = DataLoader(numbered(6), 3, gpu=True)
     assert loader.gpu
     assert loader.backend.accelerator
@@ -161,7 +151,7 @@ def test_gpu_and_back(accelerator: Backend) -> None:
     assert loader.to_gpu().gpu
 
 
-def test_no_gpu() -> None:
+def test_no_gpu(only_numpy: Backend) -> None:
     with pytest.raises(BackendNotFoundError):
         DataLoader(numbered(6), 3, gpu=True)
     with pytest.raises(ValueError, match="gpu=True and backend='numpy' both say where"):
@@ -216,6 +206,172 @@ def test_wrong_arguments(data: Any, options: dict[str, Any], error: type[Excepti
 def test_wrong_items() -> None:
     with pytest.raises(TypeError, match=r"dataset\[0\] is a int; a DataLoader takes pairs"):
         next(DataLoader([1, 2], 2, shuffle=False))
+
+
+# Ahead of time -------------------------------------------------------------------------------------------------------
+
+
+class Counted(Dataset):
+    """Tells which items were made, and fails at some of them."""
+
+    def __init__(self, n: int, failing: dict[int, Exception] | None = None) -> None:
+        self.n, self.failing, self.made = n, failing or {}, []  # type: ignore[var-annotated]
+        self.batches = 0
+        super().__init__(backend="numpy")
+
+    def __len__(self) -> int:
+        return self.n
+
+    def batch(self, indices: Any) -> tuple[Any, Any]:
+        self.batches += 1
+        return super().batch(indices)
+
+    def __getitem__(self, index: Any) -> tuple[Any, Any]:
+        self.made.append(index)
+        if index in self.failing:
+            raise self.failing[index]
+        return np.full(3, index, np.float32), index
+
+
+@given(
+    n=st.integers(1, 20), batch_size=st.integers(1, 7), prefetch=st.integers(0, 9), vectorized=st.booleans(),
+    shuffle=st.booleans(), drop_last=st.booleans(), data=st.data(),
+)  # fmt: skip
+def test_prefetching_changes_nothing(
+    n: int, batch_size: int, prefetch: int, vectorized: bool, shuffle: bool, drop_last: bool, data: Any
+) -> None:
+    """In whatever order it is asked for a batch, moved, reset, and started anew."""
+    register_backend(StrictBackend)
+    try:
+        source: Any = numbered(n) if vectorized else Counted(n)
+        options: Any = {"shuffle": shuffle, "drop_last": drop_last, "seed": 4}
+        plain = DataLoader(source, batch_size, **options)
+        ahead = DataLoader(source, batch_size, prefetch=prefetch, **options)
+        for what in data.draw(
+            st.lists(st.sampled_from(["next"] * 6 + ["numpy", "strict", "reset", "iter"]), max_size=30)
+        ):
+            if what == "next":
+                expected, found = next(plain, None), next(ahead, None)
+                assert (expected is None) == (found is None)
+                if expected is not None and found is not None:
+                    for x, y in zip(expected, found, strict=True):
+                        assert plain.backend is ahead.backend
+                        assert ahead.backend.owns(y)
+                        assert host(x, plain.backend).tobytes() == host(y, ahead.backend).tobytes()
+            elif what == "reset":
+                plain.reset(), ahead.reset()
+            elif what == "iter":
+                iter(plain), iter(ahead)
+            else:
+                plain.to(what), ahead.to(what)
+            assert ahead.iteration == plain.iteration
+            assert ahead.generator.state == plain.generator.state
+            assert len(ahead) == len(plain)
+    finally:
+        unregister_backend("strict")
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_data_that_are_moved_in_the_middle_of_an_epoch(prefetch: int, strict: str) -> None:
+    """By the user, on his own: the loader goes on from there, and its batches are where they were."""
+    data = ArrayDataset(*numbered(20), backend="numpy")
+    plain = DataLoader(numbered(20), 3, seed=1)
+    loader = DataLoader(data, 3, seed=1, prefetch=prefetch)
+    for name in ("numpy", "strict:device1", "strict", "numpy", "strict", "strict:device1", "numpy"):
+        data.to(name)
+        (x, t), (x0, t0) = next(loader), next(plain)
+        assert loader.backend.name == "numpy"
+        assert (x.tolist(), t.tolist()) == (x0.tolist(), t0.tolist())
+
+
+def test_how_far_ahead(strict: str) -> None:
+    data = Counted(10)
+    loader = DataLoader(data, 2, shuffle=False, prefetch=2)
+    assert data.made == []
+    next(loader)
+    assert data.made == [0, 1, 2, 3, 4, 5]  # the batch that was asked for, and two
+    next(loader)
+    assert data.made == list(range(8))
+    loader.to(strict)
+    assert data.made == list(range(8))  # what is there is sent on
+    for _ in range(3):
+        next(loader)
+    assert data.made == list(range(10))  # nothing of the next epoch: its order may come from a stream that others use
+    assert next(loader, None) is None
+    assert data.batches == 5
+
+
+def test_without_prefetch_nothing_is_made_ahead() -> None:
+    data = Counted(10)
+    next(DataLoader(data, 2, shuffle=False))
+    assert data.made == [0, 1]
+
+
+def test_what_is_sent_ahead_is_not_kept_as_a_whole(strict: str) -> None:
+    """Batches go one by one; without prefetch, a copy of all data would be on the device."""
+    data = ArrayDataset(*numbered(100), backend="numpy")
+    sent: list[int] = []
+    own = get_backend("strict:device1")
+    plain = own.from_host
+    try:
+        own.from_host = lambda array: (sent.append(array.shape[0]), plain(array))[1]  # type: ignore[method-assign]
+        loader = DataLoader(data, 8, backend=own, prefetch=3)
+        assert sent == []
+        next(loader)
+        assert sent == [8] * 8
+    finally:
+        del own.from_host  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 2, 9])
+def test_an_error_comes_with_its_batch(prefetch: int) -> None:
+    failing: dict[int, Exception] = {5: OSError("the disk is gone")}
+    loader = DataLoader(Counted(10, failing), 2, shuffle=False, prefetch=prefetch)
+    assert [next(loader)[1].tolist() for _ in range(2)] == [[0, 1], [2, 3]]
+    for _ in range(2):  # asked again, it is tried again
+        with pytest.raises(OSError, match="the disk is gone"):
+            next(loader)
+        assert loader.iteration == 2
+    del failing[5]
+    assert next(loader)[1].tolist() == [4, 5]
+    assert len([*iter(lambda: next(loader, None), None)]) == 2
+
+
+def test_an_error_is_forgotten_by_a_reset_and_by_a_move(strict: str) -> None:
+    for forget in (DataLoader.reset, lambda loader: loader.to(strict)):
+        failing: dict[int, Exception] = {2: OSError("the disk is gone")}
+        loader = DataLoader(Counted(6, failing), 2, shuffle=False, prefetch=2)
+        next(loader)
+        del failing[2]
+        forget(loader)  # type: ignore[operator]
+        seen = [host(next(loader)[1], loader.backend).tolist() for _ in range(2)]
+        assert seen in ([[0, 1], [2, 3]], [[2, 3], [4, 5]])
+
+
+def test_an_interrupt_loses_no_batch() -> None:
+    class Interrupted(Counted):
+        def __getitem__(self, index: Any) -> tuple[Any, Any]:
+            if index == 3 and 3 not in self.made:
+                self.made.append(3)
+                raise KeyboardInterrupt
+            return super().__getitem__(index)
+
+    loader = DataLoader(Interrupted(6), 2, shuffle=False, prefetch=2)
+    with pytest.raises(KeyboardInterrupt):
+        next(loader)
+    assert [t.tolist() for _, t in loader] == [[0, 1], [2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("prefetch", "error", "message"),
+    [
+        (-1, ValueError, "prefetch=-1 must be at least 0"),
+        (1.0, TypeError, "prefetch=1.0 is a float; it must be an int"),
+    ],
+)
+def test_wrong_prefetch(prefetch: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        DataLoader(numbered(3), 2, prefetch=prefetch)
 
 
 def test_a_batch_is_gathered_at_once() -> None:

@@ -51,6 +51,10 @@ def _command(name: str) -> Callable[[Namespace], int]:
         from .evaluate import evaluate as command
     elif name == "predict":
         from .predict import predict as command
+    elif name == "bench":
+        from .bench import bench as command
+    elif name == "conformance":
+        from .conformance import conformance as command
     else:
         from .backends import backends as command
     return command

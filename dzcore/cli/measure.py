@@ -52,8 +52,8 @@ def evaluate_model(model: Model, dataset: Dataset, backend: Backend) -> tuple[fl
     return tally.read()
 
 
-def open_backend(spec: str | None) -> Backend:
-    """Return the backend of `--backend`, or the current one."""
+def open_backend(spec: str | None, argument: str = "--backend") -> Backend:
+    """Return the backend that an argument names, or the current one."""
     from ..backend import current_backend, get_backend
     from ..errors import BackendError
     from .parser import UsageError
@@ -63,4 +63,4 @@ def open_backend(spec: str | None) -> Backend:
     try:
         return get_backend(spec)
     except (BackendError, ValueError) as error:
-        raise UsageError(f"argument --backend: {error} See dz backends.") from error
+        raise UsageError(f"argument {argument}: {error} See dz backends.") from error

@@ -28,12 +28,13 @@ class _Parser(ArgumentParser):
 
 
 def make_parser() -> ArgumentParser:
-    """Describe the four commands."""
+    """Describe the commands."""
     parser = _Parser(prog="dz", description="Train networks, and use them.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"dzcore {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add(commands, "backends", "list the backends that are installed, and why one cannot be used")
     _add_train(_add(commands, "train", "train a network and save its weights"))
+    _add_bench(_add(commands, "bench", "train the same network on several backends, and compare time and loss"))
 
     evaluate = _add(commands, "evaluate", "measure loss and accuracy of saved weights on test data")
     _add_weights(evaluate)
@@ -45,6 +46,7 @@ def make_parser() -> ArgumentParser:
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="a PNG or JPEG file")
     predict.add_argument("--invert", action="store_true", help="for dark strokes on light paper")
     _add_backend(predict)
+    _add_conformance(_add(commands, "conformance", "test whether a backend does what dzcore expects of it"))
     return parser
 
 
@@ -53,8 +55,28 @@ def _add(commands: "_SubParsersAction[_Parser]", name: str, text: str) -> _Parse
 
 
 def _add_train(train: _Parser) -> None:
+    _add_training(train, epochs="default: 20", default=20)
+    _add_backend(train)
+    train.add_argument("--output", default="model.npz", metavar="FILE", help="for the weights, default: model.npz")
+    train.add_argument("--plot", metavar="FILE", help="for a picture of loss and accuracy, such as curve.png")
+
+
+def _add_bench(bench: _Parser) -> None:
+    bench.add_argument(
+        "--backends",
+        type=_names,
+        metavar="NAME,NAME,...",
+        help="as in dz backends; the first is the measure. Default: all",
+    )
+    _add_training(bench, epochs="timed ones, after a first that may compile, default: 5", default=5)
+    bench.add_argument("--plot", metavar="FILE", help="for a picture of the times, such as bench.png")
+    bench.add_argument("--json", metavar="FILE", help="for the times and losses of all epochs")
+
+
+def _add_training(train: _Parser, epochs: str, default: int) -> None:
+    """Add what decides the numbers of a training."""
     train.add_argument("--dataset", choices=DATASETS, default="digits", help="default: digits, which is always there")
-    _add_places(train)
+    _add_data(train)
     train.add_argument("--model", choices=("mlp",), default="mlp", help="default: mlp")
     train.add_argument(
         "--hidden",
@@ -69,7 +91,7 @@ def _add_train(train: _Parser) -> None:
     )
     train.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
     train.add_argument("--lr", type=_rate, metavar="RATE", help="learning rate, default: the optimizer's")
-    train.add_argument("--epochs", type=_count, default=20, metavar="N", help="default: 20")
+    train.add_argument("--epochs", type=_count, default=default, metavar="N", help=epochs)
     train.add_argument("--batch-size", type=_count, default=32, metavar="N", help="default: 32")
     train.add_argument(
         "--seed",
@@ -78,8 +100,6 @@ def _add_train(train: _Parser) -> None:
         metavar="N",
         help="of weights, order and dropout, default: 0; same seed, same run",
     )
-    train.add_argument("--output", default="model.npz", metavar="FILE", help="for the weights, default: model.npz")
-    train.add_argument("--plot", metavar="FILE", help="for a picture of loss and accuracy, such as curve.png")
 
 
 def _add_weights(parser: _Parser) -> None:
@@ -87,12 +107,24 @@ def _add_weights(parser: _Parser) -> None:
 
 
 def _add_places(parser: _Parser) -> None:
-    parser.add_argument("--data", metavar="DIR", help="folder with the files of mnist or fashion-mnist")
+    _add_data(parser)
     _add_backend(parser)
+
+
+def _add_data(parser: _Parser) -> None:
+    parser.add_argument("--data", metavar="DIR", help="folder with the files of mnist or fashion-mnist")
 
 
 def _add_backend(parser: _Parser) -> None:
     parser.add_argument("--backend", metavar="NAME", help="what dz backends lists, also NAME:DEVICE")
+
+
+def _add_conformance(parser: _Parser) -> None:
+    parser.add_argument("names", nargs="+", metavar="NAME", help="a backend of dz backends, also NAME:DEVICE")
+    parser.add_argument(
+        "--group", action="append", metavar="GROUP", help="run this one only, such as Transfer; repeat for more"
+    )
+    parser.add_argument("--require", action="store_true", help="fail where a backend cannot be used here")
 
 
 # Types: each turns a word into a value, or says what would be right ----------------------------------------------
@@ -132,3 +164,10 @@ def _sizes(text: str) -> tuple[int, ...]:
     if not sizes or min(sizes) < 1:
         raise ArgumentTypeError(f"{text!r} is not a list of sizes of at least 1; give one such as 100,100")
     return sizes
+
+
+def _names(text: str) -> list[str]:
+    names = [word.strip() for word in text.split(",")]
+    if not all(names):
+        raise ArgumentTypeError(f"{text!r} is not a list of backends; give names from dz backends, with commas between")
+    return names

@@ -40,19 +40,12 @@ def train(arguments: Namespace) -> int:
 
         check_plot(arguments.plot)
     with use_backend(backend):
-        training, test = (open_dataset(arguments.dataset, arguments.data, part) for part in (True, False))
-        random.seed(arguments.seed)
-        recipe = Recipe(
-            arguments.dataset, arguments.model, math.prod(training[0][0].shape), arguments.hidden,
-            len(class_names(arguments.dataset)), arguments.activation, arguments.dropout,
-        )  # fmt: skip
-        model = build(recipe)
-        optimizer.setup(model)
-        loader = DataLoader(training, arguments.batch_size)
+        recipe, model, loader = prepare(arguments, optimizer)
+        test = open_dataset(arguments.dataset, arguments.data, False)
         history: list[Epoch] = []
         begin, stopped = time.perf_counter(), False
-        with interruptible() as interrupted, make_progress(arguments.epochs, len(training)) as progress:
-            progress.say(f"{recipe} on {arguments.dataset}: {len(training):,} samples, backend {backend}")
+        with interruptible() as interrupted, make_progress(arguments.epochs, loader.data_size) as progress:
+            progress.say(f"{recipe} on {arguments.dataset}: {loader.data_size:,} samples, backend {backend}")
             for number in range(1, arguments.epochs + 1):
                 stopped = not run_epoch(number, model, optimizer, loader, test, progress, interrupted, history)
                 if stopped:
@@ -64,12 +57,39 @@ def train(arguments: Namespace) -> int:
 
         draw(history, arguments.plot)
         print(f"Curves in {arguments.plot}")
+    if (report := backend.report()) is not None:
+        print(report)
     if stopped:
         print(f"Interrupted in epoch {len(history) + 1}; the weights so far are in {arguments.output}")
         return 130
     seconds = time.perf_counter() - begin
     print(f"Test accuracy {history[-1].test_accuracy:.4f} after {seconds:.1f} s; weights in {arguments.output}")
     return 0
+
+
+def prepare(arguments: Namespace, optimizer: Optimizer) -> tuple[Recipe, Model, DataLoader]:
+    """Open the training data and make the network, with the weights that follow from the seed."""
+    training = open_dataset(arguments.dataset, arguments.data, True)
+    random.seed(arguments.seed)
+    recipe = Recipe(
+        arguments.dataset, arguments.model, math.prod(training[0][0].shape), arguments.hidden,
+        len(class_names(arguments.dataset)), arguments.activation, arguments.dropout,
+    )  # fmt: skip
+    model = build(recipe)
+    optimizer.setup(model)
+    return recipe, model, DataLoader(training, arguments.batch_size)
+
+
+def steps(model: Model, optimizer: Optimizer, loader: DataLoader, tally: Tally) -> Iterator[None]:
+    """Train for one epoch, a step at a time; nothing is read back from the device."""
+    for x, t in loader:
+        y = model(x)
+        loss = F.softmax_cross_entropy(y, t)
+        model.cleargrads()
+        loss.backward()
+        optimizer.update()
+        tally.add(loss.data, y.data, t)
+        yield
 
 
 def run_epoch(
@@ -80,13 +100,7 @@ def run_epoch(
     tally = Tally(loader.backend)
     progress.begin(number)
     begin = time.perf_counter()
-    for x, t in loader:
-        y = model(x)
-        loss = F.softmax_cross_entropy(y, t)
-        model.cleargrads()
-        loss.backward()
-        optimizer.update()
-        tally.add(loss.data, y.data, t)
+    for _ in steps(model, optimizer, loader, tally):
         progress.step(tally)
         if interrupted.is_set():
             return False

@@ -115,11 +115,11 @@ class Dataset:
         """Move the arrays to a backend, bit for bit, and return self."""
         target = get_backend(backend)
         if target is not self.backend:
-            source, self.backend = self.backend, target
-            if hasattr(self._data, "shape"):
-                self._data = transfer(self._data, source, target)
-            if hasattr(self._label, "shape"):
-                self._label = transfer(self._label, source, target)
+            data, label = (
+                transfer(each, self.backend, target) if hasattr(each, "shape") else each
+                for each in (self._data, self._label)
+            )
+            self._data, self._label, self.backend = data, label, target
         return self
 
 

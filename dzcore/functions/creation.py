@@ -161,9 +161,19 @@ def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = No
 
 
 def from_dlpack(x: Any, /, *, backend: Target = None, device: Any = None, copy: bool | None = None) -> Variable:
-    """Take over an array of another library by DLPack, without a copy where both sides can."""
+    """Take over an array of another library by DLPack: in the same memory, unless `copy` or the device forbids it.
+
+    Raises:
+        BufferError: the backend cannot read this memory, or would have to copy with `copy=False`.
+    """
     own = current_backend() if backend is None else get_backend(backend)
-    return Variable._of(own.xp.from_dlpack(x), own, None)
+    options = {"device": own.device if device is None else device, "copy": copy}
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        array = own.xp.from_dlpack(x._data if isinstance(x, Variable) else x, **given)
+    except BufferError as error:
+        raise BufferError(f"from_dlpack: {error}; dzcore.asarray(x, backend={str(own)!r}) copies the values") from error
+    return as_variable(array, own)
 
 
 def _native(x: Any, own: Backend) -> Any:

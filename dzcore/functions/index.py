@@ -8,7 +8,7 @@ from operator import index as index_of
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
-from .shape import moveaxis, normalize_axis, reshape
+from .shape import flip, moveaxis, normalize_axis, reshape
 
 __all__ = ["get_item", "sort", "take", "take_along_axis"]
 
@@ -122,7 +122,7 @@ def sort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = Tru
 def get_item(x: Any, slices: Any) -> Variable:
     """Index as NumPy does: integers, slices, None and Ellipsis, integer arrays, and boolean masks."""
     x = as_variable(x)
-    index = _expand(x, slices if isinstance(slices, tuple) else (slices,))
+    x, index = _forwards(x, _expand(x, slices if isinstance(slices, tuple) else (slices,)))
     if not any(_is_array(i) for i in index):
         if any(i is None for i in index):
             y = get_item(x, tuple(i for i in index if i is not None))
@@ -202,6 +202,22 @@ def _clamped(s: slice, n: int) -> slice:
     if step > 0:
         return slice(None) if (start, stop, step) == (0, n, 1) else slice(start, max(start, stop), step)
     return slice(0, 0) if start <= stop else slice(start, None if stop < 0 else stop, step)
+
+
+def _forwards(x: Variable, index: tuple[Any, ...]) -> tuple[Variable, tuple[Any, ...]]:
+    """Turn slices that step backwards, which some libraries do not have, into slices of the flipped array."""
+    axes = [i for i in index if i is not None]
+    back = tuple(a for a, i in enumerate(axes) if isinstance(i, slice) and i.step is not None and i.step < 0)
+    if not back:
+        return x, index
+    lengths = iter(x.shape)
+    return flip(x, axis=back), tuple(i if i is None else _turned(i, next(lengths)) for i in index)
+
+
+def _turned(i: Any, n: int) -> Any:
+    if not isinstance(i, slice) or i.step is None or i.step > 0:
+        return i
+    return slice(n - 1 - i.start, n if i.stop is None else n - 1 - i.stop, -i.step)
 
 
 def _with_new_axes(x: Variable, index: tuple[Any, ...]) -> Variable:

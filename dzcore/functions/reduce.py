@@ -43,7 +43,8 @@ def _widened(x: Variable) -> Variable:
     """Give booleans and small integers room for sums and products."""
     if x.node is not None or x.backend.is_floating(x.dtype):
         return x
-    return astype(x, "uint64" if x.backend.dtype_name(x.dtype).startswith("u") else "int64")
+    unsigned = x.backend.dtype_name(x.dtype).startswith("u") and "uint64" in x.backend.dtypes
+    return astype(x, "uint64" if unsigned else "int64")
 
 
 def sum(x: Any, axis: Axis = None, keepdims: bool = False, *, dtype: Any = None) -> Variable:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
+from ..backend import Backend, backend_of
 from ..errors import GraphError
 from .modes import recording, using_config
 from .node import Leaf, Node, Value
@@ -68,6 +69,13 @@ def _disagreement(value: Value, old: Any, new: Any) -> GraphError:
     )
 
 
+def _check_backend(g: Any, backend: Backend) -> None:
+    """Raise if a gradient came out elsewhere than on the backend of its value, which has moved since."""
+    own = g.backend if isinstance(g, Variable) else backend if backend.owns(g) else backend_of(g)
+    if own is not backend:
+        raise GraphError(f"a gradient on {own} came out for a value that is on {backend}; compute the loss anew")
+
+
 def backward(y: Variable, retain_grad: bool = False, create_graph: bool = False) -> None:
     """Add the gradient of `y` to `grad` of every leaf that it was computed from; also a method, `y.backward()`.
 
@@ -92,6 +100,7 @@ def backward(y: Variable, retain_grad: bool = False, create_graph: bool = False)
         [(y.node, seed if create_graph else seed._data)], create_graph, watch=None if retain_grad else ()
     ):
         if isinstance(value, Leaf):
+            _check_backend(gy, value.backend)
             if gy.shape != value.shape or gy.dtype != value.dtype:
                 raise GraphError(
                     f"a gradient of shape {gy.shape}, dtype {gy.dtype} came out for a leaf of shape {value.shape}, "
@@ -162,6 +171,8 @@ def grad(
     results: list[Variable | None] = []
     for i, x in enumerate(xs):
         gx = found.get(x.node) if x.node is not None else None
+        if gx is not None:
+            _check_backend(gx, x.backend)
         if gx is None:
             if not allow_unused:
                 raise GraphError(

@@ -63,7 +63,8 @@ class Variable:
 
     @data.setter
     def data(self, data: Any) -> None:
-        data, own = _coerce(data, None, None)
+        mine = None if self._data is None or not self.backend.owns(data) else self.backend  # others may own it as well
+        data, own = _coerce(data, None, mine)
         if self.node is not None and not own.is_floating(data.dtype):
             raise TypeError(
                 f"data has dtype {data.dtype}, and this variable carries a gradient; give it floating-point data"
@@ -74,7 +75,7 @@ class Variable:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._data.shape  # type: ignore[no-any-return]
+        return tuple(self._data.shape)  # some libraries have a class of their own for it
 
     @property
     def dtype(self) -> Any:
@@ -134,6 +135,13 @@ class Variable:
     def to_host(self) -> HostArray:
         """Copy the array out of its library, bit for bit."""
         return self.backend.to_host(self._data)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """Hand the array to another library, which shares its memory; the gradient stays behind."""
+        return self._data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[Any, int]:
+        return self._data.__dlpack_device__()  # type: ignore[no-any-return]
 
     # NumPy and others must leave mixed operators to Variable.
     __array_ufunc__ = None

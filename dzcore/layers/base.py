@@ -7,7 +7,8 @@ from typing import Any
 from ..backend import Backend, HostArray, get_backend
 from ..backend.base import FLOATING
 from ..errors import WeightsError
-from ..graph import Parameter, Variable
+from ..graph import Parameter, Variable, as_array
+from ..graph.variable import transfer
 from ..io import read_npz, write_npz
 
 __all__ = ["Buffer", "Layer"]
@@ -69,9 +70,16 @@ class Layer:
         What has no size yet gets it where its first input is.
         """
         target = get_backend(backend)
-        for _, value in self.named_state():
-            if value._data is not None:
-                value.move(target)
+        moving = [value for _, value in self.named_state() if value._data is not None and value.backend is not target]
+        sent = [  # everything first: what the target refuses must not leave half a model there
+            (transfer(value._data, value.backend, target), None if value.grad is None else as_array(value.grad, target))
+            for value in moving
+        ]
+        for value, (data, grad) in zip(moving, sent, strict=True):
+            value.cleargrad()
+            value._set(data, target)
+            if grad is not None:
+                value.grad = Variable._of(grad, target, None)
         return self
 
     def to_cpu(self) -> "Layer":

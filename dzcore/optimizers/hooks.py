@@ -7,6 +7,7 @@ changes an array in place. The optimizer puts the original gradients back after 
 from typing import Any
 
 from ..graph import Parameter, Variable
+from ..graph.variable import transfer
 from ..layers import Layer
 from .base import not_negative, positive
 
@@ -41,15 +42,21 @@ class ClipGrad:
         params = [param for param in params if param.grad is not None]
         if not params:
             return
-        grads = [param.grad._data for param in params]  # type: ignore[union-attr]
-        xp = params[0].backend.xp
-        squares = [
-            xp.sum(xp.astype(g, xp.float32, copy=False) ** 2) if g.dtype != xp.float64 else xp.sum(g**2) for g in grads
-        ]
+        home = params[0].backend  # of a model on several backends, the norms meet on the first
+        xp = home.xp
+        squares = [transfer(_square(param), param.backend, home) for param in params]
         norm = xp.sqrt(sum(squares[1:], squares[0]))
-        rate = self.max_norm / xp.maximum(norm, xp.full_like(norm, self.max_norm))  # no number leaves the device
-        for param, g in zip(params, grads, strict=True):
-            _replace(param, g * xp.astype(rate, g.dtype))
+        limit = xp.full_like(norm, self.max_norm)  # as an array: some libraries divide numbers by way of a reciprocal
+        rate = limit / xp.maximum(norm, limit)  # no number leaves the device
+        for param in params:
+            own, g = param.backend, param.grad._data  # type: ignore[union-attr]
+            _replace(param, g * own.xp.astype(transfer(rate, home, own), g.dtype))
+
+
+def _square(param: Parameter) -> Any:
+    """Return the squared norm of a gradient, as an array () of at least float32."""
+    xp, g = param.backend.xp, param.grad._data  # type: ignore[union-attr]
+    return xp.asarray(xp.sum((g if g.dtype == xp.float64 else xp.astype(g, xp.float32, copy=False)) ** 2))
 
 
 class FreezeParam:

@@ -142,7 +142,7 @@ op("add", R(3, 4), call=lambda xp, x: 2.0 + x + 1, label="numbers", elementwise=
 op("subtract", R(3, 4), call=lambda xp, x: 2.0 - x - 1, label="numbers", elementwise=True)
 op("multiply", R(3, 4), call=lambda xp, x: 2.0 * x * 3, label="numbers", elementwise=True)
 op("divide", P(3, 4), call=lambda xp, x: 2.0 / x / 3, label="numbers", elementwise=True)
-op("remainder", P(3, 4), call=lambda xp, x: 2.0 % x + x % 0.7, label="numbers", elementwise=True)
+op("remainder", R(3, 4, low=0.72, high=0.98), call=lambda xp, x: 2.0 % x + x % 0.7, label="numbers", elementwise=True)
 op("maximum", R(3, 4), call=lambda xp, x: xp.maximum(x, 0.5), label="number", elementwise=True)
 op("atan2", R(3, 4), call=lambda xp, x: xp.atan2(1.5, x), label="number", elementwise=True)
 op("hypot", R(3, 4), call=lambda xp, x: xp.hypot(x, 1.5), label="number", elementwise=True)
@@ -303,7 +303,7 @@ op("count_nonzero", I(3, 4), order=0, axis=1)
 op("nonzero", B(3, 4), order=0)
 op("isin", I(3, 4, high=6), I(3, high=6), order=0)
 op("searchsorted", I(4), R(5, low=-1.0, high=4.0), order=0,
-   call=lambda xp, a, v: xp.searchsorted(xp.sort(xp.astype(a, xp.float64)), v))  # fmt: skip
+   call=lambda xp, a, v: xp.searchsorted(xp.sort(xp.astype(a, v.dtype)), v))  # fmt: skip
 for _name in ("unique_all", "unique_counts", "unique_inverse"):
     op(_name, I(9, high=4), order=0)
 op("unique_values", I(9, high=4), order=0, call=lambda xp, x: xp.sort(xp.unique_values(x)))

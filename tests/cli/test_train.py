@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from dzcore import optimizers
-from dzcore.backend import get_backend
+from dzcore.backend import get_backend, register_backend, unregister_backend
 from dzcore.cli import train as module
 from tests.datasets.files import real_data, write_set
+from tests.elsewhere import Elsewhere
 
 from .run import Dz
 
@@ -140,3 +141,20 @@ def test_mnist_follows_the_book(dz: Dz) -> None:
     done = dz(*run.split(), "--batch-size", 100, "--epochs", 2, "--data", real_data())
     losses = [float(match[2]) for line in done.out.splitlines() if (match := LINE.fullmatch(line))]
     assert losses == pytest.approx([1.90, 1.27], abs=0.05)
+
+
+class Talking(Elsewhere):
+    name = "talking"
+
+    def report(self) -> str:
+        return "what it has to say"
+
+
+def test_the_backend_has_its_say_at_the_end(dz: Dz) -> None:
+    register_backend(Talking)
+    try:
+        done = dz("train", "--dataset", "spiral", "--epochs", 1, "--hidden", 4, "--backend", "talking")
+    finally:
+        unregister_backend("talking")
+    assert done.out.splitlines()[-2] == "what it has to say"
+    assert "None" not in dz("train", "--dataset", "spiral", "--epochs", 1, "--hidden", 4).out

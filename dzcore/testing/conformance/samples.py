@@ -1,0 +1,132 @@
+"""Arguments for dzcore's own functions of arrays, `dzcore.backend.namespace.EXTENSIONS`: what an override may meet."""
+
+from collections.abc import Callable
+from math import inf, nan
+from typing import Any, NamedTuple
+
+from ...backend import Backend
+from ..compare import RTOL
+from .measure import send
+
+__all__ = ["SAMPLES", "Sample"]
+
+
+class Sample(NamedTuple):
+    """One call: what makes its arguments on a backend, in a floating dtype."""
+
+    make: Callable[[Backend, str], tuple[Any, ...]]
+    exact: bool = True
+
+    def rtol(self, dtype: str) -> float | None:
+        """Return the relative tolerance of the comparison."""
+        return 0.0 if self.exact else 10 * RTOL[dtype]
+
+    def atol(self, dtype: str) -> float:
+        """Return the absolute tolerance of the comparison."""
+        return 0.0 if self.exact else RTOL[dtype]
+
+
+def _wave(count: int) -> list[float]:
+    """Multiples of 1/8 in [-4, 4), which add up exactly, in another order than that of size."""
+    return [(i * 29 % 64) / 8 - 4 for i in range(count)]
+
+
+def _scores(backend: Backend, dtype: str) -> Any:
+    return send(backend, [3.0, -1.0, 0.5, 80.0, 80.0, -80.0, 0.0, 0.0, 0.0, -2.0, 7.0, 7.5], (4, 3), dtype)
+
+
+def _whole(backend: Backend, numbers: list[int], dtype: str = "int64") -> Any:
+    return send(backend, numbers, (len(numbers),), dtype)
+
+
+def _sum_to(shape: tuple[int, ...], to: tuple[int, ...]) -> Sample:
+    count = 1
+    for n in shape:
+        count *= n
+    return Sample(lambda b, dtype: (send(b, _wave(count), shape, dtype), to))
+
+
+def _embed(index: tuple[Any, ...], sliced: tuple[int, ...], shape: tuple[int, ...]) -> Sample:
+    count = 1
+    for n in sliced:
+        count *= n
+    return Sample(lambda b, dtype: (send(b, _wave(count), sliced, dtype), index, shape))
+
+
+def _dropped(shape: tuple[int, ...], threshold: int, scale: float, transposed: bool = False) -> Sample:
+    def make(backend: Backend, dtype: str) -> tuple[Any, ...]:
+        count = 1
+        for n in shape:
+            count *= n
+        x = send(backend, [[-0.0, inf, 1.0, nan, -2.0][i % 5] for i in range(count)], shape, dtype)
+        bits = backend.xp.reshape(backend.xp.asarray(backend.random_bits(1, 3, count)), shape)
+        if transposed:
+            x, bits = (backend.xp.permute_dims(each, (1, 0)) for each in (x, bits))
+        return x, bits, threshold, scale
+
+    return Sample(make)
+
+
+def _cross_entropy(*before: float) -> list[Sample]:
+    def sample(classes: list[int], dtype: str) -> Sample:
+        def make(backend: Backend, float_: str) -> tuple[Any, ...]:
+            upstream = tuple(send(backend, [g], (), float_) for g in before)
+            return *upstream, _scores(backend, float_), _whole(backend, classes, dtype)
+
+        return Sample(make, exact=False)
+
+    def one(backend: Backend, dtype: str) -> tuple[Any, ...]:
+        upstream = tuple(send(backend, [g], (), dtype) for g in before)
+        return *upstream, send(backend, [0.5, -0.25], (1, 2), dtype), _whole(backend, [1])
+
+    def transposed(backend: Backend, dtype: str) -> tuple[Any, ...]:
+        upstream = tuple(send(backend, [g], (), dtype) for g in before)
+        x = backend.xp.permute_dims(send(backend, _wave(12), (3, 4), dtype), (1, 0))
+        return *upstream, x, backend.xp.flip(_whole(backend, [2, 1, 1, 0]))
+
+    return [
+        sample([0, 1, 2, 2], "int64"),
+        sample([2, 2, 0, 1], "int32"),
+        Sample(one, exact=False),
+        Sample(transposed, exact=False),
+    ]
+
+
+#: By the function's name; what stands behind a blank is a label.
+SAMPLES: dict[str, list[Sample]] = {
+    "sum_to": [_sum_to((2, 3, 4), (3, 1)), _sum_to((2, 3, 4), ()), _sum_to((3, 4), (3, 4)), _sum_to((3, 4), (1, 4)),
+               _sum_to((0, 4), (4,)), _sum_to((2, 3, 4), (1, 3, 1))],
+    "sigmoid": [
+        Sample(lambda b, dtype: (send(b, _wave(12), (3, 4), dtype),), exact=False),
+        Sample(lambda b, dtype: (send(b, [inf, -inf, nan, 0.0, -0.0, 1e4, -1e4], (7,), dtype),), exact=False),
+        Sample(lambda b, dtype: (send(b, [0.25], (), dtype),), exact=False),
+        Sample(lambda b, dtype: (send(b, [], (0, 2), dtype),), exact=False),
+        Sample(lambda b, dtype: (b.xp.permute_dims(send(b, _wave(6), (2, 3), dtype), (1, 0)),), exact=False),
+    ],
+    "embed": [
+        _embed((slice(1, None), slice(None, None, 2)), (2, 2), (3, 4)),
+        _embed((1, slice(None)), (4,), (3, 4)),
+        _embed((slice(2, 2), ...), (0, 4), (3, 4)),
+        _embed((..., 0), (3,), (3, 4)),
+    ],
+    "embed backwards": [_embed((slice(None, None, -1),), (5,), (5,)), _embed((slice(3, 0, -2), 1), (2,), (4, 3))],
+    "rows": [
+        Sample(lambda b, dtype: (send(b, [nan, *_wave(11)], (3, 4), dtype), _whole(b, [2, 0, 2, 1]), 3)),
+        Sample(lambda b, dtype: (send(b, _wave(3), (3,), dtype), _whole(b, [1]), 3)),
+        Sample(lambda b, dtype: (send(b, _wave(12), (3, 4), dtype), _whole(b, []), 3)),
+    ],
+    "add_rows": [
+        Sample(lambda b, dtype: (send(b, [inf, *_wave(15)], (4, 4), dtype), _whole(b, [2, 0, 2, 2]), 3)),
+        Sample(lambda b, dtype: (send(b, _wave(4), (4,), dtype), _whole(b, [1, 1, 1, 1]), 5)),
+        Sample(lambda b, dtype: (send(b, [], (0, 2), dtype), _whole(b, []), 3)),
+    ],
+    "one_hot": [
+        Sample(lambda b, dtype: (_scores(b, dtype), _whole(b, [0, 1, 2, 2]))),
+        Sample(lambda b, dtype: (_scores(b, dtype), _whole(b, [2, 1, 0, 0], "int32"))),
+    ],
+    "cross_entropy": _cross_entropy(),
+    "cross_entropy_gradient": _cross_entropy(1.0) + _cross_entropy(-2.5)[:1],
+    "dropped": [_dropped((4, 6), 2**31, 2.0), _dropped((4, 6), 3 * 2**30, 4 / 3), _dropped((), 2**31, 2.0),
+                _dropped((0, 3), 2**31, 2.0), _dropped((5, 3), 2**32 - 1, 1.0), _dropped((40, 50), 2**30, 1.5),
+                _dropped((3, 5), 2**31, 2.0, transposed=True)],
+}  # fmt: skip
