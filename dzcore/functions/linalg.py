@@ -15,11 +15,11 @@ __all__ = ["linear", "matmul", "tensordot", "vecdot"]
 
 
 @rule(
-    x1=lambda xp, gy, x2, shape1: xp.sum_to(gy @ x2.mT, shape=shape1),
-    x2=lambda xp, gy, x1, shape2: xp.sum_to(x1.mT @ gy, shape=shape2),
+    x1=lambda xp, gy, x2, shape1: xp.sum_to(xp.matmul(gy, x2.mT), shape=shape1),
+    x2=lambda xp, gy, x1, shape2: xp.sum_to(xp.matmul(x1.mT, gy), shape=shape2),
 )
 def _stacks(xp: Any, x1: Any, x2: Any, /, shape1: tuple[int, ...], shape2: tuple[int, ...]) -> Any:
-    return x1 @ x2
+    return xp.matmul(x1, x2)
 
 
 @rule(x1=lambda xp, gy, x2: xp.matmul(gy, x2.T), x2=lambda xp, gy, x1: xp.matmul(x1.T, gy))

@@ -162,6 +162,7 @@ def rule(
         spec = Spec(forward, gradients, elementwise)
         if extends:
             _extend(spec.name, forward)
+            spec.forward = eval(f"lambda xp, *inputs, **named: xp.{spec.name}(*inputs, **named)")  # or the backend's own
         form = _general
         if not spec.variadic:
             plain = {1: _unary, 2: _binary}

@@ -120,7 +120,9 @@ class Variable:
         return bool(self._data)
 
     def __index__(self) -> int:
-        return self._data.__index__()  # type: ignore[no-any-return]
+        if self.shape or "int" not in self.backend.dtype_name(self.dtype):
+            raise TypeError(f"a Variable of shape {self.shape} and dtype {self.dtype} is no index; it takes one integer")
+        return int(self._data)
 
     def item(self) -> Any:
         """Return the value of a Variable with one element as a Python number."""

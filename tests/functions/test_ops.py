@@ -24,6 +24,7 @@ NO_OPERATIONS = {
 }  # fmt: skip
 DIFFERENTIABLE = [op for op in OPS if op.order]
 ELEMENTWISE = [op for op in DIFFERENTIABLE if op.elementwise]
+NOT_LOOKED_AT = "the integers in an array on an accelerator are not looked at"
 
 
 def ids(op: Op) -> str:
@@ -429,6 +430,8 @@ def test_indices_that_are_arrays(how: str, backend: Backend) -> None:
     ids=repr,
 )  # fmt: skip
 def test_indices_that_are_wrong(index: Any, backend: Backend) -> None:
+    if backend.accelerator and index in ([3], [-4], ([0], [4]), ([0], [-5])):
+        pytest.skip(NOT_LOOKED_AT)
     with pytest.raises((IndexError, TypeError, AttributeError)):
         Variable([[1.0] * 4] * 3)[index]
 
@@ -447,6 +450,8 @@ def test_any_basic_index(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", ["take", "take_along_axis", "get_item", "softmax_cross_entropy"])
 def test_integers_out_of_bounds(name: str, backend: Backend) -> None:
+    if backend.accelerator:
+        pytest.skip(NOT_LOOKED_AT)
     x = Variable([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     with pytest.raises((IndexError, ValueError), match=r"out of bounds|outside"):
         {
