@@ -122,8 +122,8 @@ def sort(x: Any, *, axis: int = -1, descending: bool = False, stable: bool = Tru
 def get_item(x: Any, slices: Any) -> Variable:
     """Index as NumPy does: integers, slices, None and Ellipsis, integer arrays, and boolean masks.
 
-    What is out of bounds raises IndexError; only what stands in an array on an accelerator is not looked at, as the host
-    would have to wait for it.
+    What is out of bounds raises IndexError; only what stands in an array on an accelerator is not looked at, for the
+    host would have to wait for it.
     """
     x = as_variable(x)
     x, index = _forwards(x, _expand(x, slices if isinstance(slices, tuple) else (slices,)))

@@ -162,7 +162,8 @@ def rule(
         spec = Spec(forward, gradients, elementwise)
         if extends:
             _extend(spec.name, forward)
-            spec.forward = eval(f"lambda xp, *inputs, **named: xp.{spec.name}(*inputs, **named)")  # or the backend's own
+            # By its name, for the backend may have its own.
+            spec.forward = eval(f"lambda xp, *inputs, **named: xp.{spec.name}(*inputs, **named)")
         form = _general
         if not spec.variadic:
             plain = {1: _unary, 2: _binary}

@@ -121,7 +121,9 @@ class Variable:
 
     def __index__(self) -> int:
         if self.shape or "int" not in self.backend.dtype_name(self.dtype):
-            raise TypeError(f"a Variable of shape {self.shape} and dtype {self.dtype} is no index; it takes one integer")
+            raise TypeError(
+                f"a Variable of shape {self.shape} and dtype {self.dtype} is no index; it takes one integer"
+            )
         return int(self._data)
 
     def item(self) -> Any:
