@@ -39,5 +39,9 @@ class StrictBackend(Backend):
         return array_api_strict.asarray(own, device=self.device)
 
     @classmethod
+    def default_device(cls) -> str | None:
+        return "CPU_DEVICE"
+
+    @classmethod
     def devices(cls) -> list[str]:
         return ["CPU_DEVICE", "device1", "device2"]

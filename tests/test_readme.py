@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +41,22 @@ def test_lengths_are_as_promised() -> None:
     training = next(block for block in BLOCKS if "DataLoader" in block)
     loop = training[training.index("loader =") : training.index("x, t = next")]
     assert len(loop.strip().splitlines()) <= 10
-    backend = next(block for block in BLOCKS if "register_backend" in block)
+    install = re.search(r"^```sh\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    switch = next(block for block in BLOCKS if "class Mine" in block)
+    assert install is not None
+    assert len([line for line in (install[1] + switch).splitlines() if line.strip()]) == 15
+    backend = next(block for block in BLOCKS if "class Strict" in block)
     assert len([line for line in backend.splitlines() if line.strip()]) <= 22
 
 
+def test_the_numbers_of_a_switch_are_printed(run: tuple[Path, str]) -> None:
+    losses = re.findall(r"^(numpy|mine) ([\d.]+)$", run[1], re.MULTILINE)
+    assert [name for name, _ in losses] == ["numpy", "mine", "numpy"]
+    assert float(losses[-1][1]) < float(losses[0][1])
+
+
 def test_every_link_of_the_documents_leads_somewhere() -> None:
-    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")]:
+    folders = ("", "docs", "benchmarks", "examples", "examples/dzbackend_*", "dzbackend_*")
+    for document in [file for folder in folders for file in ROOT.glob(f"{folder}/*.md".lstrip("/"))]:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"

@@ -136,13 +136,17 @@ class Backend(ABC):
         """Replace `targets` by `formula(xp, *targets, *inputs)`, an elementwise formula with one result a target.
 
         Return the arrays that hold the new values: the targets themselves where the library can write in place,
-        new ones otherwise. Inputs are arrays of the same shape, or Python scalars.
+        new ones otherwise. Inputs are arrays of the same shape, or Python scalars; where they share memory with a
+        target, every input counts as read before anything is written.
         """
         return tuple(formula(self.xp, *targets, *inputs))
 
     def fuse(self, formula: Callable[..., Any]) -> Callable[..., Any]:
         """Turn an elementwise `formula(xp, *arrays_and_scalars)` into a function of the arrays and scalars that
-        makes one pass over memory; by default into one that simply calls it."""
+        makes one pass over memory; by default into one that simply calls it.
+
+        The formula depends on nothing but its arguments, as a function of a module does: what is made of it is kept.
+        """
         xp = self.xp
         return lambda *inputs: formula(xp, *inputs)
 
@@ -157,6 +161,11 @@ class Backend(ABC):
     def devices(cls) -> list[str]:
         """List the devices that `name:device` can name, for `dz backends`."""
         return []
+
+    @classmethod
+    def default_device(cls) -> str | None:
+        """Name the device that None stands for, so that `name` and `name:device` are one backend, if it has a name."""
+        return None
 
     # What follows from the above; a plugin leaves these alone ------------------------------------------------
 

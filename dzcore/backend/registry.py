@@ -263,16 +263,17 @@ def _open(cls: type[Backend], device: str | None, state: str) -> Backend:
         reason = why_unavailable(cls)
         if reason is not None:
             raise BackendUnavailableError(f"Backend {cls.name!r} is {state} but unusable: {reason.rstrip('.')}.")
-        if (cls, device) not in _instances:
-            try:
+        try:
+            device = None if device is not None and device == cls.default_device() else device
+            if (cls, device) not in _instances:
                 _instances[cls, device] = cls(device)
-            except BackendError:
-                raise
-            except Exception as error:
-                known = comma(devices(cls))
-                raise BackendUnavailableError(
-                    f"Backend {label!r} cannot be opened: {say(error)}. Devices: {known}."
-                ) from error
+        except BackendError:
+            raise
+        except Exception as error:
+            known = comma(devices(cls))
+            raise BackendUnavailableError(
+                f"Backend {label!r} cannot be opened: {say(error)}. Devices: {known}."
+            ) from error
         return _instances[cls, device]
 
 

@@ -56,9 +56,13 @@ def mean_absolute_error(x0: Any, x1: Any) -> Variable:
 
 @rule(extends=True)
 def _one_hot(xp: Any, x: Any, /, t: Any) -> Any:
-    """Return an array like x (n, classes) with 1 at the class t of each row and 0 elsewhere."""
-    classes = xp.arange(x.shape[1], dtype=t.dtype, device=xp.backend.device)
-    return xp.astype(xp.reshape(t, (-1, 1)) == classes, x.dtype)
+    """Return an array like x (n, classes) with 1 at the class t of each row and 0 elsewhere.
+
+    On an accelerator, which does not look at t beforehand, a class that does not exist makes its row nan.
+    """
+    t = xp.reshape(t, (-1, 1))
+    y = xp.astype(t == xp.arange(x.shape[1], dtype=t.dtype, device=xp.backend.device), x.dtype)
+    return xp.where((t >= 0) & (t < x.shape[1]), y, nan) if xp.backend.accelerator else y
 
 
 @extension
@@ -80,7 +84,7 @@ def _cross_entropy(xp: Any, x: Any, t: Any) -> Any:
 
 @extension
 def _cross_entropy_gradient(xp: Any, gy: Any, x: Any, t: Any) -> Any:
-    """Return the gradient of `cross_entropy` with respect to x, times gy ()."""
+    """Return the gradient of `cross_entropy` with respect to x, times gy (); nan for a row that has made that nan."""
     p = xp.exp(x - xp.max(x, axis=1, keepdims=True))
     p = p / xp.sum(p, axis=1, keepdims=True)
     return (p - xp.one_hot(x, t)) * (gy / float(x.shape[0]))

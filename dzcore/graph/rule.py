@@ -162,8 +162,8 @@ def rule(
         spec = Spec(forward, gradients, elementwise)
         if extends:
             _extend(spec.name, forward)
-            # By its name, for the backend may have its own.
-            spec.forward = eval(f"lambda xp, *inputs, **named: xp.{spec.name}(*inputs, **named)")
+            name = spec.name  # called by its name, for the backend may have its own
+            spec.forward = lambda xp, *inputs, **named: getattr(xp, name)(*inputs, **named)
         form = _general
         if not spec.variadic:
             plain = {1: _unary, 2: _binary}

@@ -63,6 +63,10 @@ class JaxBackend(Backend):
     def devices(cls) -> list[str]:
         return [f"{device.platform}:{device.id}" for device in {*jax.devices("cpu"), *jax.devices()}]
 
+    @classmethod
+    def default_device(cls) -> str | None:
+        return "cpu:0"
+
     def synchronize(self) -> None:
         jax.block_until_ready(jax.live_arrays())
 

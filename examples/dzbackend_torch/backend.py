@@ -67,6 +67,10 @@ class TorchBackend(Backend):
     def devices(cls) -> list[str]:
         return ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
 
+    @classmethod
+    def default_device(cls) -> str | None:
+        return "cpu"
+
     def synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)

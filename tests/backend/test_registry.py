@@ -357,3 +357,8 @@ class TestRegister:
     def test_a_spec_of_another_type(self, spec: Any) -> None:
         with pytest.raises(TypeError, match="neither a Backend nor a str"):
             get_backend(spec)
+
+
+def test_two_names_of_the_default_device_are_one_backend(strict: str) -> None:
+    assert get_backend("strict:CPU_DEVICE") is get_backend("strict")
+    assert get_backend("strict:device1") is not get_backend("strict")

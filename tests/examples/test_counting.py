@@ -1,5 +1,7 @@
 """The backend that counts: registered while the program runs, it changes no number and misses no operation."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import array_api_strict
@@ -11,6 +13,7 @@ import dzcore.functions as F
 import dzcore.layers as L
 from dzcore import random
 from dzcore.backend import backend_of, current_backend, get_backend, use_backend
+from dzcore.cli import main
 from dzcore.models import MLP
 from dzcore.optimizers import Adam
 from dzcore.testing import values
@@ -172,3 +175,13 @@ def test_the_wrapped_library_never_sees_the_wrapper(strict: str) -> None:
     y.sum().backward()
     for array in (y.data, x.data, x.grad.data):
         assert isinstance(array.raw, type(array_api_strict.empty(0)))
+
+
+def test_dz_train_prints_what_was_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = tmp_path / "model.npz"
+    assert main(["train", "--backend", "counting:numpy", "--epochs", "1", "--output", str(weights)]) == 0
+    output = capsys.readouterr().out
+    assert weights.exists()
+    assert re.search(r"^operation +calls +MB in and out +share$", output, re.MULTILINE)
+    assert re.search(r"^update Adam.formula +276 ", output, re.MULTILINE), output  # 46 batches, 6 parameters
+    assert re.search(r"^all +[\d,]+ +[\d,.]+ +100.0%$", output, re.MULTILINE)

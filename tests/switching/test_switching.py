@@ -45,7 +45,7 @@ def move(run: Run, place: Backend, way: str) -> None:
 ways = st.sampled_from(["name", "backend", "kind"])
 
 
-@settings(max_examples=2)
+@settings(max_examples=6)
 @given(data=st.data(), rule=rules, seed=seeds, n=st.integers(0, 4), m=st.integers(1, 4))
 def check_there_and_back(places: list[Backend], data: Any, rule: str, seed: int, n: int, m: int) -> None:
     dtype = data.draw(st.sampled_from(dtypes(places)), "dtype")

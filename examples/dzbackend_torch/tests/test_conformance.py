@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from dzbackend_torch import TorchBackend
 
 import dzcore
 from dzcore.backend import get_backend
@@ -9,7 +10,7 @@ from dzcore.testing.conformance import Conformance
 
 
 class TestTorch(Conformance):
-    backends = ("torch", "torch:cuda:0")  # the second is skipped where there is no GPU
+    backends = tuple(f"torch:{device}" for device in TorchBackend.devices())
 
 
 def test_no_tensor_is_followed_by_torchs_autograd() -> None:
