@@ -65,7 +65,14 @@ class Backend(ABC):
     known_failures: ClassVar[Mapping[str, str]] = {}  #: patterns of tests in the conformance kit, and why each fails
 
     def __init__(self, device: str | None = None) -> None:
-        """Open the backend on `device`, the part after the colon in `"cupy:1"`; None is the library's default."""
+        """Open the backend on `device`, the part after the colon in `"cupy:1"`; None is the library's default.
+
+        Raises:
+            ValueError: the class does nothing about devices, and does not list this one in `devices`.
+        """
+        cls = type(self)
+        if cls.__init__ is Backend.__init__ and cls.device is Backend.device and device not in (None, *cls.devices()):
+            raise ValueError(f"device={device!r}: backend {self.name} has no such device; say {self.name!r}")
         self.device_name = device
 
     # The five required members -------------------------------------------------------------------------------

@@ -113,8 +113,9 @@ def check_class(cls: object, label: str) -> None:
     if version[0] != API_VERSION[0] or version[1] > API_VERSION[1]:
         theirs, ours = (".".join(map(str, pair)) for pair in (version, API_VERSION))
         older = "dzcore" if version > API_VERSION else "the backend"
+        who = f"{label}: {cls.__qualname__}" if label == "register_backend" else label
         raise IncompatibleBackendError(
-            f"{label} is written for backend interface {theirs}, and this dzcore offers {ours}. Upgrade {older}."
+            f"{who} is written for backend interface {theirs}, and this dzcore offers {ours}. Upgrade {older}."
         )
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
     if missing:

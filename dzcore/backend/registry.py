@@ -162,7 +162,10 @@ def why_unavailable(cls: type[Backend]) -> str | None:
     with import_lock:
         if cls not in _reasons:
             try:
-                _reasons[cls] = cls.why_unavailable()
+                reason = cls.why_unavailable()
+                if not (reason is None or isinstance(reason, str)):
+                    raise TypeError(f"{cls.__qualname__}.why_unavailable gave {reason!r} and not None or a sentence")
+                _reasons[cls] = reason
             except Exception as error:
                 _reasons[cls] = say(error)
         return _reasons[cls]
@@ -252,9 +255,9 @@ def _not_found(name: str) -> Failure:
         return Failure(BackendNotFoundError, NONE_INSTALLED)
     import difflib
 
-    close = difflib.get_close_matches(name.lower(), names, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return Failure(BackendNotFoundError, f"No backend {name!r}. Installed: {comma(names)}.{hint}")
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.7)
+    hint = f"Did you mean {close[0]!r}?" if close else f"Is it a package such as dzbackend-{name}? Install that first."
+    return Failure(BackendNotFoundError, f"No backend {name!r}. Installed: {comma(names)}. {hint}")
 
 
 def _open(cls: type[Backend], device: str | None, state: str) -> Backend:

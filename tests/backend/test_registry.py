@@ -26,7 +26,9 @@ def test_typo_gets_a_suggestion(site: Site) -> None:
 
 def test_a_far_name_gets_none(site: Site) -> None:
     site.install("numpy")
-    assert site.ask("answer = error(get_backend, 'zzz')")[1] == "No backend 'zzz'. Installed: numpy."
+    message = "No backend 'zzz'. Installed: numpy. Is it a package such as dzbackend-zzz? Install that first."
+    assert site.ask("answer = error(get_backend, 'zzz')")[1] == message
+    assert "Did you mean" not in site.ask("answer = error(get_backend, 'cupy')")[1]  # numpy is something else
     assert site.ask("answer = error(get_backend, 'NUMPY')")[1].endswith("Did you mean 'numpy'?")
 
 
@@ -362,3 +364,15 @@ class TestRegister:
 def test_two_names_of_the_default_device_are_one_backend(strict: str) -> None:
     assert get_backend("strict:CPU_DEVICE") is get_backend("strict")
     assert get_backend("strict:device1") is not get_backend("strict")
+
+
+def test_an_answer_that_is_no_sentence(empty_registry: None) -> None:
+    register_backend(backend_class("one", why_unavailable=classmethod(lambda cls: False)))
+    with pytest.raises(BackendUnavailableError, match="why_unavailable gave False and not None or a sentence"):
+        get_backend("one")
+
+
+def test_a_device_of_a_class_without_devices(empty_registry: None) -> None:
+    register_backend(backend_class("one", __init__=Backend.__init__))
+    with pytest.raises(BackendUnavailableError, match="backend one has no such device; say 'one'"):
+        get_backend("one:two")
