@@ -27,8 +27,9 @@ __all__ = ["CupyBackend"]
 
 
 class CupyBackend(Backend):
-    """Arrays in the memory of one GPU: of the device that is named, or of the one that is current now.
+    """Arrays in the memory of one GPU: of the device that is named, or of the first one, "0".
 
+    CuPy's current device does not matter: `"cupy:1"` names another, and CUDA_VISIBLE_DEVICES says which are counted.
     Where the machine has several devices, an operation makes its backend's device the current one of its thread, and
     leaves it so. On a machine with one device nothing is ever switched.
     """
@@ -44,8 +45,9 @@ class CupyBackend(Backend):
         known = self.devices()
         if device is not None and device not in known:
             raise ValueError(f"device={device!r}: this machine has {', '.join(known)}; say 'cupy:{known[0]}' or 'cupy'")
-        self.id: int = cupy.cuda.runtime.getDevice() if device is None else int(device)
+        self.id: int = int(device or self.default_device())
         self._several = len(known) > 1
+        self._upload = Uploader()  # here, for threads that send at the same time need the same one
         self._namespace = Namespace(self)
 
     @classmethod
@@ -60,6 +62,11 @@ class CupyBackend(Backend):
     def devices(cls) -> list[str]:
         """List the devices that are visible, by their numbers."""
         return [str(i) for i in range(cupy.cuda.runtime.getDeviceCount())]
+
+    @classmethod
+    def default_device(cls) -> str:
+        """Return "0": the first device that is visible."""
+        return "0"
 
     def _enter(self) -> None:
         """Make the device the current one. Every operation of dzcore passes here, by `xp`, `ops` or a primitive."""
@@ -106,10 +113,6 @@ class CupyBackend(Backend):
         if array.size:
             self._upload(np.ndarray(array.nbytes, np.uint8, buffer=host.buffer), array)
         return array
-
-    @cached_property
-    def _upload(self) -> "Uploader":
-        return Uploader()
 
     def synchronize(self) -> None:
         """Wait until the device has done all its work."""
@@ -173,7 +176,7 @@ class CupyBackend(Backend):
         return launch.cross_entropy(x, t, self.dtype_name(x.dtype))
 
     def cross_entropy_gradient(self, gy: Any, x: Any, t: Any) -> Any:
-        """Return the gradient of `cross_entropy` times gy (), from one kernel."""
+        """Return the gradient of `cross_entropy` times gy (), in one kernel; nan where a class is out of range."""
         if not x.size or type(gy) is not cupy.ndarray or gy.dtype != x.dtype:
             return EXTENSIONS["cross_entropy_gradient"](self.ops, gy, x, t)
         self._enter()

@@ -16,6 +16,12 @@ from .trace import CannotFuseError, Program
 
 __all__ = ["Fused"]
 
+#: What says nothing about a formula.
+_DEVICE_ERRORS = (
+    cupy.cuda.compiler.CompileException, cupy.cuda.driver.CUDADriverError, cupy.cuda.memory.OutOfMemoryError,
+    cupy.cuda.runtime.CUDARuntimeError,
+)  # fmt: skip
+
 Formula = Callable[..., Any]
 Key = tuple[Any, ...]
 
@@ -57,7 +63,8 @@ class Fused:
         return True, kernel(*everything)
 
     def _launch_first(self, key: Key, inputs: Sequence[Any], targets: int) -> tuple[bool, Any]:
-        """Make the kernel. What goes wrong goes wrong while CuPy traces or compiles it, before a target is written."""
+        """Make the kernel. That there can be none is found out while the formula is traced, before a target is written;
+        an error of the compiler or of the device is no reason to do without a kernel from now on, and comes through."""
         try:
             program = self._program(inputs, targets)
             everything = program.complete(inputs)
@@ -65,9 +72,7 @@ class Fused:
                 return False, None
             kernel = cupy.fuse(kernel_name=self.name)(_traced(program, targets))
             result = kernel(*everything)
-        except cupy.cuda.memory.OutOfMemoryError:
-            raise
-        except Exception:  # whatever it is, the plain evaluation will do better, or raise it where it belongs
+        except CannotFuseError:
             self._kernels[key] = None
             return False, None
         self._kernels[key] = program, kernel
@@ -76,7 +81,15 @@ class Fused:
     def _program(self, inputs: Sequence[Any], targets: int) -> Program:
         if not {type(x) for x in inputs} <= {float, int, bool, cupy.ndarray}:
             raise CannotFuseError("an input is neither an array nor a number")
-        program = Program(self.xp, self.formula, inputs)
+        try:
+            program = Program(self.xp, self.formula, inputs)
+        except _DEVICE_ERRORS:
+            raise
+        except Exception as error:  # by the formula: the plain evaluation will do better, or raise it where it belongs
+            raise CannotFuseError(f"the formula raises {type(error).__name__} for stand-ins") from error
+        # A fused cast from complex numbers to real ones does not compile.
+        if any(dtype.kind == "c" for dtype in (*(x.dtype for x in inputs if hasattr(x, "dtype")), *program.dtypes)):
+            raise CannotFuseError("complex numbers")
         if targets and program.results != [x.dtype for x in inputs[:targets]]:
             raise CannotFuseError("a result does not fit into its target")
         return program

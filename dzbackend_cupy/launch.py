@@ -7,14 +7,11 @@ from typing import Any
 import cupy
 import numpy as np
 
-from .kernels import BLOCK, grid, kernel, types
+from .kernels import BLOCK, atomic, grid, kernel, layer, rows, types
 
 __all__ = ["cross_entropy", "cross_entropy_gradient", "index_add", "random_bits", "windows_adjoint"]
 
 Ints = tuple[int, ...]
-
-#: NVRTC has no <math.h> to name infinity.
-_INFINITY = ("INF", "__int_as_float(0x7f800000)")
 
 
 def random_bits(seed: int, position: int, count: int) -> Any:
@@ -36,9 +33,9 @@ def index_add(size: int, index: Any, values: Any, dtype: str, repeatable: bool) 
     if not values.size or not size:
         return out
     values, width = cupy.ascontiguousarray(values), prod(values.shape[1:])
-    macros = dict(types(dtype, index=index.dtype.name))
-    if "ATOMIC" in macros and not (repeatable and values.dtype.kind == "f"):
-        add = kernel("index_add", "index_add", *((name, macros[name]) for name in ("ATOMIC", "INDEX")))
+    macros = atomic(dtype, index.dtype.name)
+    if macros and not (repeatable and values.dtype.kind == "f"):
+        add = kernel("index_add", "index_add", *macros)
         add(grid(values.size), (BLOCK,), (out, cupy.ascontiguousarray(index), values, size, len(index), width))
     else:
         order, starts, ends = _segments(size, index)
@@ -75,15 +72,7 @@ def windows_adjoint(
 @lru_cache(maxsize=256)
 def _fold(dtype: str, size: Ints, stride: Ints, dilation: Ints) -> Any:
     """Return the kernel for one layer."""
-    layer = {"SIZE(a)": size, "STRIDE(a)": stride, "DILATION(a)": dilation}
-    macros = [(name, _choice(numbers)) for name, numbers in layer.items()]
-    return kernel("windows_adjoint", "windows_adjoint", *types(dtype), ("RANK", str(len(size))), *macros)
-
-
-def _choice(numbers: Ints) -> str:
-    """Return a C expression of `a` for the a-th number."""
-    *first, last = numbers
-    return "".join(f"(a) == {a} ? {n} : " for a, n in enumerate(first)).join(("(", f"{last})"))
+    return kernel("windows_adjoint", "windows_adjoint", *layer(dtype, size, stride, dilation))
 
 
 # Cross-entropy -------------------------------------------------------------------------------------------------------
@@ -110,8 +99,7 @@ def _over_rows(name: str, x: Any, t: Any, dtype: str) -> tuple[Any, tuple[int], 
     """Return a kernel over the rows of x, its grid, and the arguments that describe x and t."""
     n, classes = x.shape
     team = _team(classes)
-    sizes = (("BLOCK", str(BLOCK)), ("TEAM", str(team)), _INFINITY)
-    function = kernel("cross_entropy", name, *types(dtype, index=t.dtype.name), *sizes)
+    function = kernel("cross_entropy", name, *rows(dtype, t.dtype.name, team))
     row, column = (step // x.itemsize for step in x.strides)
     return function, grid(n * team), (x, cupy.ascontiguousarray(t), n, classes, row, column)
 

@@ -10,29 +10,42 @@ __all__ = ["allow_tf32", "repeatable_sums", "set_memory_limit"]
 
 #: Whether `index_add` of floats has the same bits every time.
 repeatable = False
+#: The least limit in bytes: less was meant to be a share.
+_LEAST = 1 << 20
 
 
 def repeatable_sums(enabled: bool = True) -> None:
     """Let the gradients of indexing have the same bits in every run: rows are sorted by index before they are added.
 
     Without it, and to begin with, float32 and float64 are added by atomic operations, which are faster and come in any
-    order. float16, bfloat16 and integers are the same in every run either way.
+    order. float16, bfloat16 and integers are the same in every run either way. It is for all devices and threads, and
+    raises nothing, CuPy or not.
     """
     global repeatable
     repeatable = bool(enabled)
 
 
 def set_memory_limit(limit: int | float | None) -> None:
-    """Let CuPy's memory pool take at most `limit` of every device: bytes (int), a fraction (float) or anything (None).
+    """Let CuPy's memory pool take at most `limit` of every device: bytes (int), a share (float) or anything (None).
 
-    Arrays beyond it raise `cupy.cuda.memory.OutOfMemoryError`, which says so.
+    The type decides: `1.0` is the whole device, and `1` would be one byte. Arrays beyond the limit raise
+    `cupy.cuda.memory.OutOfMemoryError`, which says so.
+
+    Raises:
+        TypeError: `limit` is neither int nor float nor None.
+        ValueError: it is less than a MiB, or a share outside of (0, 1].
+        BackendError: memory does not come from CuPy's default pool, so that it would have no effect.
+        BackendUnavailableError: CuPy cannot be used here.
     """
     cupy = _cupy("set_memory_limit")
-    fraction = isinstance(limit, float)
+    share = isinstance(limit, float)
     if isinstance(limit, bool) or not (limit is None or isinstance(limit, int | float)):
-        raise TypeError(f"limit={limit!r} is a {type(limit).__name__}; give bytes (int), a fraction (float), or None")
-    if limit is not None and (not 0 < limit <= 1 if fraction else limit < 1):
-        raise ValueError(f"limit={limit} must be at least 1 as bytes (int), or in (0, 1] as a fraction (float)")
+        raise TypeError(f"limit={limit!r} is a {type(limit).__name__}; give bytes (int), a share (float), or None")
+    if limit is not None and (not 0 < limit <= 1 if share else limit < _LEAST):
+        raise ValueError(
+            f"limit={limit} must be at least {_LEAST} as bytes (int), which is 1 MiB, or in (0, 1] as a share (float); "
+            "the whole device is 1.0"
+        )
     pool = cupy.get_default_memory_pool()
     if cupy.cuda.get_allocator() != pool.malloc:
         raise BackendError(
@@ -41,7 +54,7 @@ def set_memory_limit(limit: int | float | None) -> None:
         )
     for device in range(cupy.cuda.runtime.getDeviceCount()):
         with cupy.cuda.Device(device):
-            if fraction:
+            if share:
                 pool.set_limit(fraction=limit)
             else:
                 pool.set_limit(size=limit or 0)
@@ -52,8 +65,11 @@ def allow_tf32(enabled: bool = True) -> None:
 
     Off to begin with, unless CUPY_TF32=1 is set. It takes an NVIDIA GPU of compute capability 8.0 or higher.
 
+    It is for all devices and threads.
+
     Raises:
         BackendError: it would have no effect here, with the reason.
+        BackendUnavailableError: CuPy cannot be used here.
     """
     cupy = _cupy("allow_tf32")
     linalg: Any = cupy._core._routines_linalg

@@ -2,7 +2,8 @@
 
 Only pinned memory can be copied while the host goes on, so everything passes through some. What is small goes in the
 stream that computes. What is large goes in a stream of its own, so that it travels while kernels run: by chunks into
-staging memory, from where the computing stream takes them over. Events say when a chunk has left its place:
+staging memory, from where the computing stream takes them over. Events say when a chunk has left its place; a host
+that is ahead by all the chunks that there may be waits for the oldest of them:
 
     host memory -> pinned memory -> (copied) -> staging memory -> (taken) -> the array
                    host writes      copying stream                computing stream
@@ -68,7 +69,8 @@ class Uploader:
 
     def _chunk(self, source: Any, target: int, computing: Any) -> None:
         slot, size, memcpy = self._slot(computing), len(source), cupy.cuda.runtime.memcpyAsync
-        slot.copied.synchronize()
+        if not slot.copied.done:  # all slots are under way, and the device is behind by as much
+            slot.copied.synchronize()
         slot.host[:size] = source
         self._copying.wait_event(slot.taken)
         memcpy(slot.staging.data.ptr, slot.pinned.ptr, size, _HOST_TO_DEVICE, self._copying.ptr)

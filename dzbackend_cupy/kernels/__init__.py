@@ -9,7 +9,9 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
-__all__ = ["BLOCK", "NAMES", "grid", "kernel", "source", "types"]
+__all__ = ["BLOCK", "NAMES", "atomic", "grid", "kernel", "layer", "rows", "source", "types"]
+
+Macros = tuple[tuple[str, str], ...]
 
 #: The files, without their ending.
 NAMES = ("cross_entropy", "index_add", "index_add_sorted", "philox", "windows_adjoint")
@@ -35,13 +37,37 @@ def source(name: str) -> str:
 
 
 @cache
-def types(dtype: str, index: str | None = None) -> tuple[tuple[str, str], ...]:
+def types(dtype: str, index: str | None = None) -> Macros:
     """Return the macros for a dtype: T, the type ACC to compute in, ATOMIC if there is one; and INDEX."""
     own = _TYPES[dtype]
     macros = [("T", own), ("ACC", "float" if dtype in ("float16", "bfloat16") else own)]
     if dtype in _ATOMIC:
         macros.append(("ATOMIC", _ATOMIC[dtype]))
     return (*macros, ("INDEX", _TYPES[index])) if index else tuple(macros)
+
+
+def atomic(dtype: str, index: str) -> Macros | None:
+    """Return the macros of index_add, None where the dtype has no atomic addition."""
+    macros = dict(types(dtype, index))
+    return (("ATOMIC", macros["ATOMIC"]), ("INDEX", macros["INDEX"])) if "ATOMIC" in macros else None
+
+
+def rows(dtype: str, index: str, team: int) -> Macros:
+    """Return the macros of cross_entropy, with so many threads to a row. NVRTC has no <math.h> to name infinity."""
+    infinity = "__int_as_float(0x7f800000)"
+    return (*types(dtype, index), ("BLOCK", str(BLOCK)), ("TEAM", str(team)), ("INF", infinity))
+
+
+def layer(dtype: str, size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Macros:
+    """Return the macros of windows_adjoint."""
+    numbers = {"SIZE(a)": size, "STRIDE(a)": stride, "DILATION(a)": dilation}
+    return (*types(dtype), ("RANK", str(len(size))), *((name, _choice(values)) for name, values in numbers.items()))
+
+
+def _choice(numbers: Sequence[int]) -> str:
+    """Return a C expression of `a` for the a-th number."""
+    *first, last = numbers
+    return "".join(f"(a) == {a} ? {n} : " for a, n in enumerate(first)).join(("(", f"{last})"))
 
 
 def define(macros: Sequence[tuple[str, str]]) -> str:

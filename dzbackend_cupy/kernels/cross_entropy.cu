@@ -100,7 +100,7 @@ extern "C" __global__ void cross_entropy(T* out, ACC* losses, unsigned int* fini
     }
 }
 
-// (softmax(x) - one_hot(t)) * gy / n. A class that does not exist has no 1 in its row.
+// (softmax(x) - one_hot(t)) * gy / n; nan in the row of a class that does not exist.
 extern "C" __global__ void cross_entropy_gradient(T* out, const T* gy, const T* x, const INDEX* t, long long n,
                                                   long long classes, long long row_stride, long long column_stride) {
     const Rows rows = {x, n, classes, row_stride, column_stride};
@@ -112,9 +112,10 @@ extern "C" __global__ void cross_entropy_gradient(T* out, const T* gy, const T* 
         maximum_and_sum(rows, row, &largest, &total);
         if (row < n) {
             const long long right = (long long)t[row];
+            const ACC rate = 0 <= right && right < classes ? factor : ACC(INF - INF);
             for (long long j = threadIdx.x % TEAM; j < classes; j += TEAM) {
                 const ACC p = exp(rows.at(row, j) - largest) / total;
-                out[row * classes + j] = T((p - ACC(j == right)) * factor);
+                out[row * classes + j] = T((p - ACC(j == right)) * rate);
             }
         }
     }

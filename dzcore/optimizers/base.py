@@ -100,6 +100,11 @@ class Optimizer:
         # NumPy's float64 is no Python number: it would make float64 of everything.
         numbers = [n if type(n) is int else float(n) for n in self.numbers()]
         new, *rest = backend.update(self.formula, (data, *state), grad, *numbers)
+        if new.dtype != data.dtype:  # some libraries make float32 of bfloat16 and a number
+            raise TypeError(
+                f"the update of {param.name!r}, which is {data.dtype} on {backend}, came out as {new.dtype}; "
+                f"keep this parameter in float32, and cast what it meets"
+            )
         asarray = backend.xp.asarray  # for libraries that make scalars of 0-d arrays
         if self.states:
             self._state[param.node] = (backend, tuple(map(asarray, rest)))  # type: ignore[index]

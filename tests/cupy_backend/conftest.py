@@ -2,9 +2,17 @@
 
 import pytest
 
+from dzbackend_cupy import report
 from dzcore.backend import Backend, get_backend
 
 from . import usable
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what the tests ran on. A header would not do: this file is read after it, unless it is named."""
+    if usable.reason is None or config.getoption("--dz-require"):
+        terminalreporter.section("CuPy")
+        terminalreporter.write_line(report.machine())
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import pytest
 
 from dzbackend_cupy import CupyBackend
+from dzcore.backend import get_backend
 from dzcore.optimizers import SGD
 
 from .usable import cupy_or_skip
@@ -12,16 +13,28 @@ runtime = cupy.cuda.runtime
 
 
 def test_the_device_has_a_number(on_cupy):
-    assert on_cupy.device_name is None
-    assert on_cupy.id == runtime.getDevice()
+    assert on_cupy.id == 0
+    assert str(on_cupy) == "cupy"
     assert CupyBackend("0").id == 0
     assert "0" in CupyBackend.devices()
+
+
+def test_the_first_device_has_two_names(on_cupy):
+    assert get_backend("cupy:0") is get_backend("cupy") is on_cupy
+    assert CupyBackend.default_device() == "0"
 
 
 @pytest.mark.parametrize("name", ["99", "x", "", "-1", "0 "])
 def test_a_device_that_is_not_there(name):
     with pytest.raises(ValueError, match="this machine has 0"):
         CupyBackend(name)
+
+
+def test_none_is_the_first_device_whichever_is_current(several, monkeypatch):
+    monkeypatch.setattr(cupy.cuda.runtime, "getDevice", lambda: 2, raising=False)
+    backend = CupyBackend()
+    assert backend.xp is not None
+    assert (backend.id, several) == (0, [0])
 
 
 class Switches(list):

@@ -1,5 +1,7 @@
 """Fusion: the values and dtypes of the plain evaluation, in place where it can be, whatever overlaps."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -240,6 +242,65 @@ def test_an_error_of_the_formula_is_its_own():
     for _ in range(2):
         with pytest.raises(KeyError, match="mine"):
             f(cupy.zeros(3))
+
+
+def test_an_error_of_the_compiler_comes_through(monkeypatch):
+    """And the kernel is made when it compiles the next time: no launch a step, in silence, for good."""
+    f, x = Fused(backend.xp, lambda xp, x: xp.exp(x) * 0.1250017 - x), cupy.asarray(draw(3))
+
+    def refuse(*inputs):
+        raise cupy.cuda.compiler.CompileException("expected a ';'", "source", "name", ())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cupy, "fuse", lambda **_: lambda traced: refuse)
+        for _ in range(2):
+            with pytest.raises(cupy.cuda.compiler.CompileException, match="expected a ';'"):
+                f(x)
+    assert_same(f(x), f.formula(backend.xp, x), rtol=1e-6)
+    assert None not in f._kernels.values()
+
+
+def test_a_source_that_does_not_compile_is_an_error():
+    """Through CuPy's own fusion: what it compiles lies outside of what it takes for a formula that it cannot trace."""
+    broken = cupy._core.create_ufunc("dz_broken", ("f->f", "d->d"), "out0 = no_such_function(in0)")
+    f = Fused(SimpleNamespace(broken=broken), lambda xp, x: xp.broken(x))
+    for _ in range(2):
+        with pytest.raises(cupy.cuda.compiler.CompileException, match="no_such_function"):
+            f(cupy.asarray(draw(3)))
+    assert not f._kernels
+
+
+@pytest.mark.parametrize("error", ["OutOfMemoryError", "CUDARuntimeError"])
+def test_an_error_of_the_device_says_nothing_about_the_formula(error):
+    errors = [cupy.cuda.memory.OutOfMemoryError(8, 8)
+              if error == "OutOfMemoryError" else cupy.cuda.runtime.CUDARuntimeError(2)]  # fmt: skip
+
+    def formula(xp, x):
+        if errors:
+            raise errors.pop()
+        return x + 1.0
+
+    f, x = Fused(backend.xp, formula), cupy.asarray(draw(3))
+    with pytest.raises((cupy.cuda.memory.OutOfMemoryError, cupy.cuda.runtime.CUDARuntimeError)):
+        f(x)
+    assert_same(f(x), x + 1.0)
+    assert None not in f._kernels.values()
+
+
+def test_shapes_that_do_not_go_together_are_an_error_once():
+    f = Fused(backend.xp, lambda xp, x, y: x * y + 1.0)
+    with pytest.raises(ValueError, match="broadcast"):
+        f(cupy.ones(3), cupy.ones(4))
+    assert_same(f(cupy.ones(3), cupy.ones(3)), cupy.full(3, 2.0))
+    assert list(map(bool, f._kernels.values())) == [True]
+
+
+def test_complex_numbers_are_evaluated_the_plain_way():
+    """A fused cast to real numbers would not compile."""
+    x = cupy.asarray(draw(4)).astype(np.complex64)
+    found, kernel = fused(lambda xp, x: xp.real(x) + xp.imag(x * 2.0), x)
+    assert not kernel
+    assert_same(found, cupy.asarray(draw(4)))
 
 
 NUMBERS = {

@@ -5,6 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import dzcore
+import dzcore.functions as F
 from dzbackend_cupy import CupyBackend, kernels, repeatable_sums
 from dzbackend_numpy import NumpyBackend
 from dzcore.backend import portable
@@ -108,6 +110,18 @@ def test_index_add_leaves_out_what_is_out_of_range(dtype, monkeypatch):
     found = backend.index_add(3, device(index), device(values))
     np.testing.assert_array_equal(found.get(), [[1, 1], [0, 0], [1, 1]])
     assert float(around.sum()) == 4.0
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_an_index_out_of_range_reads_from_elsewhere_and_has_no_gradient(fixed):
+    """As the README says: [-n, n) are in range; others are read modulo n, and their gradient goes nowhere."""
+    x = dzcore.Variable(device(np.arange(4.0)), backend=backend)
+    y = x[device(np.array([-4, 3, 5, 4, -5, -9, 1]))]
+    np.testing.assert_array_equal(y.data.get(), [0, 3, 1, 0, 3, 3, 1])
+    repeatable_sums(fixed)
+    (gradient,) = dzcore.grad([F.sum(y)], [x])
+    repeatable_sums(False)
+    np.testing.assert_array_equal(gradient.data.get(), [1, 1, 0, 1])
 
 
 def test_sums_that_have_to_be_repeatable_are_made_in_order(repeatable):
@@ -238,12 +252,31 @@ def test_cross_entropy_of_large_scores_does_not_overflow():
 
 
 @pytest.mark.parametrize("wrong", [-1, 3, 2**40])
-def test_a_class_that_does_not_exist_makes_the_loss_nan(wrong):
-    x, t = np.random.default_rng(0).normal(size=(5, 3)), np.array([0, 1, wrong, 2, 0])
+@pytest.mark.parametrize("classes", [3, 40])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_a_class_that_does_not_exist_makes_the_loss_and_its_row_of_the_gradient_nan(dtype, classes, wrong):
+    x = np.random.default_rng(0).normal(size=(5, classes)).astype(host.dtype(dtype))
+    t = np.array([0, 1, classes if wrong == 3 else wrong, 2, 0])
     assert np.isnan(backend.cross_entropy(device(x), device(t)).get())
-    slope = EXTENSIONS["cross_entropy_gradient"](host.ops, np.array(1.0), x, t)
-    found = backend.cross_entropy_gradient(device(np.array(1.0)), device(x), device(t))
-    np.testing.assert_allclose(found.get(), slope, rtol=1e-13)
+    found = backend.cross_entropy_gradient(device(np.array(1.0, x.dtype)), device(x), device(t)).get()
+    assert np.isnan(found[2].astype(float)).all()
+    rest, right = [0, 1, 3, 4], np.where(t == t[2], 0, t)
+    _, slope = reference(x, right, 1.0)
+    np.testing.assert_allclose(found[rest].astype(float), slope[rest], rtol=RTOL[dtype], atol=RTOL[dtype] / 5)
+    portable_form = EXTENSIONS["cross_entropy_gradient"](
+        backend.ops, device(np.array(1.0)), device(x.astype(float)), device(t)
+    )
+    np.testing.assert_array_equal(np.isnan(portable_form.get()), np.isnan(found.astype(float)))
+
+
+def test_a_model_with_a_class_that_does_not_exist_has_no_gradient_to_go_by():
+    """From the layer below the loss on, everything that sums over the rows is nan: nothing is learnt in silence."""
+    with dzcore.use_backend(backend):
+        x, w = dzcore.ones((3, 2)), dzcore.Parameter(cupy.ones((2, 4), dtype=np.float32))
+        loss = F.softmax_cross_entropy(x @ w, dzcore.Variable(device(np.array([0, 4, 1]))))
+        (gradient,) = dzcore.grad([loss], [w])
+    assert np.isnan(float(loss))
+    assert np.isnan(gradient.data.get()).all()
 
 
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])

@@ -3,6 +3,7 @@
 import warnings
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 
 import dzcore
@@ -10,6 +11,7 @@ import dzcore.functions as F
 import dzcore.layers as L
 from dzbackend_cupy import CupyBackend
 from dzcore import random
+from dzcore.backend import HostArray
 from dzcore.dataloaders import DataLoader
 from dzcore.models import MLP
 from dzcore.optimizers import SGD, AdaDelta, AdaGrad, Adam, AdamW, MomentumSGD
@@ -18,11 +20,26 @@ from dzcore.optimizers.hooks import ClipGrad, FreezeParam, WeightDecay
 from .usable import cupy_or_skip
 
 cupy = cupy_or_skip()
+from dzbackend_cupy import upload  # noqa: E402  # imports CuPy
 
 READS = ("__float__", "__int__", "__bool__", "__complex__", "__index__", "__array__", "__str__", "__repr__",
          "item", "get", "tolist", "tobytes", "dump", "dumps")  # fmt: skip
-WAITS = ((cupy.cuda.Device, "synchronize"), (cupy.cuda.Stream, "synchronize"), (CupyBackend, "to_host"),
-         (CupyBackend, "synchronize"), (cupy, "asnumpy"))  # fmt: skip
+RUNTIME = cupy.cuda.runtime
+WAITS = (
+    *((owner, "synchronize") for owner in (cupy.cuda.Stream, cupy.cuda.Event, CupyBackend)),
+    (CupyBackend, "to_host"),
+    (cupy, "asnumpy"),
+    # the runtime's own: deviceSynchronize, streamSynchronize, eventSynchronize, and copies that are not asynchronous
+    *((RUNTIME, name) for name in dir(RUNTIME) if "ynchronize" in name),
+    *((RUNTIME, name) for name in dir(RUNTIME) if name.startswith("memcpy") and "Async" not in name),
+)
+
+
+class Device(cupy.cuda.Device):
+    """CuPy's own, a type of Cython, lets nobody replace its method."""
+
+    def synchronize(self):
+        raise WaitedError("Device.synchronize")
 
 
 class WaitedError(AssertionError):
@@ -47,10 +64,8 @@ def no_waiting():
             if hasattr(cupy.ndarray, name):
                 patch.setattr(cupy.ndarray, name, refuse(name))
         for owner, name in WAITS:
-            try:
-                patch.setattr(owner, name, refuse(name))
-            except TypeError:  # a type of Cython
-                assert owner is cupy.cuda.Device
+            patch.setattr(owner, name, refuse(name))
+        patch.setattr(cupy.cuda, "Device", Device)
         with allow_synchronize(False):
             yield
 
@@ -67,7 +82,11 @@ def test_the_watch_sees_what_it_should(here):
     loss = F.sum(x)
     for read in (lambda: float(loss), lambda: bool(loss), lambda: loss.item(), lambda: loss.data.get(),
                  lambda: loss.to_host(), lambda: repr(loss), lambda: x.data[x.data > 0], lambda: here.synchronize(),
-                 lambda: cupy.asnumpy(x.data), lambda: x.data.tolist(), lambda: loss.to("numpy")):  # fmt: skip
+                 lambda: cupy.asnumpy(x.data), lambda: x.data.tolist(), lambda: loss.to("numpy"),
+                 lambda: cupy.cuda.Device(0).synchronize(), lambda: cupy.cuda.get_current_stream().synchronize(),
+                 lambda: cupy.cuda.Stream.null.synchronize(), lambda: cupy.cuda.Event().synchronize(),
+                 lambda: RUNTIME.deviceSynchronize(), lambda: RUNTIME.streamSynchronize(0),
+                 lambda: RUNTIME.eventSynchronize(0), lambda: RUNTIME.memcpy(0, 0, 0, 1)):  # fmt: skip
         with pytest.raises((WaitedError, cupy._core.syncdetect.DeviceSynchronized)), no_waiting():
             read()
 
@@ -162,3 +181,14 @@ def test_batches_from_the_host_are_sent_without_waiting(here):
             x, t = (here.from_host(array) for array in sent)
     assert x.shape == (40, 300)
     assert t.shape == (40,)
+
+
+@pytest.mark.parametrize("size", [upload.SMALL, upload.SMALL + 1, upload.CHUNK + 1, 3 * upload.CHUNK])
+def test_arrays_of_any_size_are_sent_without_waiting(size, here):
+    """Of eight chunks, which are 64 MiB, none waits for another; see test_upload.py for more than that."""
+    source = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    sent = HostArray("uint8", (size,), source)
+    here.synchronize()
+    with no_waiting():
+        found = here.from_host(sent)
+    np.testing.assert_array_equal(found.get(), source)

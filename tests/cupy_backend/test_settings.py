@@ -38,10 +38,16 @@ def test_a_limit_as_a_share_of_the_device(pool):
     assert pool.get_limit() == int(total * 0.25)
 
 
-@pytest.mark.parametrize("limit", [0, -5, 0.0, 1.5, -0.1])
+@pytest.mark.parametrize("limit", [0, -5, 1, 4096, (1 << 20) - 1, 0.0, 1.5, -0.1, float("nan")])
 def test_a_limit_that_is_none(limit, pool):
-    with pytest.raises(ValueError, match=f"limit={limit}"):
+    with pytest.raises(ValueError, match=f"limit={limit} must be at least 1048576 as bytes.*the whole device is 1.0"):
         set_memory_limit(limit)
+    assert pool.get_limit() == 0
+
+
+def test_the_smallest_limit(pool):
+    set_memory_limit(1 << 20)
+    assert pool.get_limit() == 1 << 20
 
 
 @pytest.mark.parametrize("limit", [True, "1 GiB"])

@@ -53,6 +53,19 @@ def test_types_are_those_of_the_dtypes():
     assert "#define TEAM 8" in head
 
 
+def test_the_macros_of_a_launch():
+    assert kernels.atomic("int64", "uint8") == (("ATOMIC", "unsigned long long"), ("INDEX", "unsigned char"))
+    assert kernels.atomic("float16", "int64") is None
+    names = ("T", "ACC", "INDEX", "BLOCK", "TEAM", "INF")
+    assert tuple(name for name, _ in kernels.rows("float16", "int32", 8)) == names
+    assert dict(kernels.rows("float64", "int32", 8))["TEAM"] == "8"
+    layer = dict(kernels.layer("int8", (3, 5), (1, 2), (4, 6)))
+    assert layer["RANK"] == "2"
+    assert layer["SIZE(a)"] == "((a) == 0 ? 3 : 5)"
+    assert (layer["STRIDE(a)"], layer["DILATION(a)"]) == ("((a) == 0 ? 1 : 2)", "((a) == 0 ? 4 : 6)")
+    assert dict(kernels.layer("int8", (3,), (1,), (1,)))["SIZE(a)"] == "(3)"
+
+
 def test_a_grid_has_at_least_one_block_and_ends():
     assert [kernels.grid(n) for n in (0, 1, 256, 257)] == [(1,), (1,), (1,), (2,)]
     assert kernels.grid(2**40) == (kernels.MAX_BLOCKS,)

@@ -1,9 +1,15 @@
 """Arrays in and out, bit for bit, and shared with other libraries."""
 
+import sys
+import threading
+import time
+from array import array
+
 import numpy as np
 import pytest
 
 import dzcore
+from dzbackend_cupy import CupyBackend
 from dzbackend_numpy import NumpyBackend
 from dzcore.backend import HostArray
 
@@ -53,6 +59,38 @@ def test_large_arrays_come_in_through_chunks(on_cupy, monkeypatch):
     assert len(on_cupy._upload._slots) >= 1
 
 
+def test_opening_the_backend_takes_nothing_of_the_device_and_one_uploader_serves_all_threads(monkeypatch):
+    """With two of them, the pinned memory of the one that is lost would be freed while a copy reads it."""
+    module, made = sys.modules["dzbackend_cupy.backend"], []
+
+    class Counted(upload.Uploader):
+        def __init__(self):
+            time.sleep(0.05)  # time enough for all threads to miss it
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(module, "Uploader", Counted)
+    with monkeypatch.context() as patch:
+        for name in ("alloc_pinned_memory", "Stream", "Event", "alloc"):
+            patch.setattr(cupy.cuda, name, lambda *_, **__: pytest.fail("the device was used"))
+        patch.setattr(cupy, "empty", lambda *_, **__: pytest.fail("the device was used"))
+        backend = CupyBackend()
+    assert len(made) == 1
+    start, found = threading.Barrier(4), []
+
+    def send(i):
+        start.wait()
+        found.append((i, int(backend.from_host(HostArray("int64", (1,), np.array([i])))[0])))
+
+    threads = [threading.Thread(target=send, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [(i, i) for i in range(4)]
+    assert made == [backend._upload]
+
+
 def test_what_was_given_may_change_afterwards(on_cupy):
     for size in (10, 10_000_000):
         buffer = bytearray(size)
@@ -61,10 +99,22 @@ def test_what_was_given_may_change_afterwards(on_cupy):
         assert not array.any()
 
 
-def test_buffers_of_any_kind(on_cupy):
-    for buffer in (b"\x01\x02\x03\x04", bytearray(b"\x01\x02\x03\x04"), memoryview(np.array([1027], ">u4").view("u1")),
-                   np.frombuffer(b"\x01\x02\x03\x04", np.uint32)):  # fmt: skip
-        assert on_cupy.from_host(HostArray("uint32", (1,), buffer)).shape == (1,)
+BYTES = bytes(range(1, 13))
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "int16", "float32", "bool"])
+@pytest.mark.parametrize(
+    "buffer",
+    [BYTES, bytearray(BYTES), memoryview(BYTES), memoryview(BYTES).cast("H", (2, 3)), array("i", BYTES),
+     np.frombuffer(BYTES, np.float32), np.frombuffer(BYTES, np.uint8).reshape(3, 4)],
+    ids=["bytes", "bytearray", "memoryview", "two axes", "array.array", "NumPy's", "NumPy's with axes"],
+)  # fmt: skip
+def test_buffers_of_any_kind(buffer, dtype, on_cupy):
+    """What counts is the bytes in it; dtype and shape are HostArray's."""
+    count = len(BYTES) // np.dtype(dtype).itemsize
+    found = on_cupy.from_host(HostArray(dtype, (count, 1), buffer))
+    assert (found.dtype, found.shape) == (np.dtype(dtype), (count, 1))
+    assert found.get().tobytes() == BYTES
 
 
 def test_what_is_owned(on_cupy):

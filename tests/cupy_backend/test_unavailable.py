@@ -164,6 +164,34 @@ def test_it_imports_with_a_cupy_that_does_not(tmp_path):
     assert lines[3] == "False"
 
 
+LIST = """
+    import sys, dzbackend_cupy, dzcore
+    from dzcore.cli import main
+    dzcore.register_backend(dzbackend_cupy.CupyBackend, replace=True)
+    print("status", main(["backends"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (None, "CuPy is not installed: pip install 'dzbackend-cupy[cuda12]'"),
+        ('raise ImportError("libcudart.so.12: no such file")', "CuPy is installed and cannot be imported"),
+        (
+            "from types import SimpleNamespace\n"
+            "__version__ = '14.2.0'\n"
+            "cuda = SimpleNamespace(runtime=SimpleNamespace(is_hip=False, driverGetVersion=lambda: 0))\n",
+            "CuPy 14.2.0 is installed, and there is no NVIDIA driver on this machine",
+        ),
+    ],
+)
+def test_dz_backends_says_why_it_is_unusable(source, reason, tmp_path):
+    printed = " ".join(in_a_process(tmp_path, source, LIST).split())
+    assert f" cupy register_backend no: {reason}" in printed
+    assert "numpy" in printed
+    assert printed.endswith("status 0")
+
+
 def test_the_module_prints_the_reason(tmp_path):
     code = """
         import runpy

@@ -4,6 +4,7 @@ Neither the emulator, where every call is finished when it returns, nor a fast G
 """
 
 import random
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -173,6 +174,37 @@ def test_pinned_memory_comes_back(cuda):
         copy(np.ones(4, np.uint8), cuda.array(4))
         cuda.finish()
     assert len(copy._lent) == 1
+
+
+def test_the_sizes_are_those_that_the_readme_promises():
+    readme = (Path(upload.__file__).parent / "README.md").read_text(encoding="utf-8")
+    assert (upload.SMALL, upload.CHUNK, upload.SLOTS) == (256 << 10, 8 << 20, 8)
+    assert "up to 256 KiB never wait" in readme
+    assert "more than 64 MiB may wait" in readme
+
+
+@pytest.mark.parametrize("sizes", [[48], [16, 16, 16], [9, 9, 9], [20, 16]])
+def test_large_copies_wait_only_for_chunks_of_their_own(sizes, cuda, monkeypatch):
+    """As many chunks as there are slots go without waiting, however long a kernel takes; the next waits for the first.
+
+    A small array never counts.
+    """
+
+    def synchronize(event):
+        assert event.reached < event.recorded  # otherwise it would cost, for nothing
+        raise TimeoutError
+
+    monkeypatch.setattr(Event, "synchronize", synchronize)
+    copy = upload.Uploader()
+    cuda.computing.queue.append(lambda: False)  # a kernel that does not end
+    for size in sizes:
+        copy(np.ones(8, np.uint8), cuda.array(8))
+        copy(np.ones(size, np.uint8), cuda.array(size))
+        cuda.progress(20)
+    assert len(copy._slots) == 3
+    copy(np.ones(8, np.uint8), cuda.array(8))
+    with pytest.raises(TimeoutError):
+        copy(np.ones(9, np.uint8), cuda.array(9))
 
 
 def test_large_copies_travel_while_a_kernel_runs(cuda):

@@ -675,3 +675,13 @@ def test_a_copy_of_model_and_optimizer_goes_on_alone() -> None:
     assert np.array_equal(model.l0.W.data, before)
     step(model, optimizer)
     assert np.array_equal(model.l0.W.data, twin.l0.W.data)
+
+
+def test_a_dtype_that_the_library_cannot_keep_is_refused(numpy_backend):
+    """ml_dtypes' bfloat16 becomes float32 when it meets a number."""
+    pytest.importorskip("ml_dtypes")
+    p = Parameter([1.0, 2.0], dtype="bfloat16")
+    p.grad = dzcore.ones(2, dtype="bfloat16")
+    with pytest.raises(TypeError, match="came out as float32; keep this parameter in float32"):
+        SGD(0.1).setup([p]).update()
+    assert numpy_backend.dtype_name(p.dtype) == "bfloat16"
