@@ -3,6 +3,7 @@
 import sys
 from argparse import Namespace
 from collections import Counter
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -19,51 +20,48 @@ COLUMNS = {"passed": "passed", "failed": "failed", "skipped": "skipped", "expect
 
 
 def conformance(arguments: Namespace) -> int:
-    """Run the kit and print a row for each group, and a line for each failure. The status is 1 if anything failed."""
+    """Run the kit and print a row for each group, and a line for each failure.
+
+    The status is 1 if anything failed, and if nothing passed: what was skipped has shown nothing.
+    """
     for module in ("pytest", "hypothesis"):
         if find_spec(module) is None:
             raise DzcoreError(f"{module} is not installed; the kit needs it: pip install 'dzcore[testing]'")
-    for spec in arguments.names:
-        try:
-            get_backend(spec)
-        except BackendUnavailableError:
-            pass  # is skipped with its reason, or fails with --require
-        except (BackendError, ValueError) as error:
-            raise UsageError(f"argument NAME: {error} See dz backends.") from error
-    from ..testing.kit import run  # before the kit itself, which pytest has to import for its explanations
+    from ..testing.kit import GROUP_NAMES, run  # not the kit itself, which pytest has to import for its explanations
 
-    known = _groups()
+    for spec in arguments.names:
+        _open(spec)
     for group in arguments.group or ():
-        if group not in known:
-            raise UsageError(f"argument --group: {group!r} is not one of {', '.join(known)}")
+        if group not in GROUP_NAMES:
+            raise UsageError(f"argument --group: {group!r} is not one of {', '.join(GROUP_NAMES)}")
     outcomes = run(
         arguments.names, arguments.group or (), require=arguments.require, watch=_show if sys.stderr.isatty() else None
     )
     if sys.stderr.isatty():
         print(end="\r\033[K", file=sys.stderr)
     for spec in arguments.names:
-        _print(spec, [outcome for outcome in outcomes if outcome.backend == spec], known)
-    return 1 if not outcomes or any(outcome.result == "failed" for outcome in outcomes) else 0
+        _print(spec, [outcome for outcome in outcomes if outcome.backend == spec], GROUP_NAMES)
+    results = {outcome.result for outcome in outcomes}
+    return 1 if "failed" in results or "passed" not in results else 0
 
 
-def _groups() -> list[str]:
-    """Read the names of the groups off the kit's files, without importing them."""
-    import ast
+def _open(spec: str) -> None:
+    """Open a backend, so that what is wrong with its name is said once, and not by every test."""
+    from ..testing.usable import stated_reason
 
-    spec = find_spec("dzcore.testing.conformance")
-    assert spec is not None
-    assert spec.origin is not None
-    with open(spec.origin, encoding="utf-8") as file:
-        tree = ast.parse(file.read())
-    return next([base.id for base in node.bases if isinstance(base, ast.Name)]
-                for node in tree.body if isinstance(node, ast.ClassDef))  # fmt: skip
+    try:
+        get_backend(spec)
+    except (BackendError, ValueError) as error:
+        if isinstance(error, BackendUnavailableError) and stated_reason(spec) is not None:
+            return  # is skipped with its reason, or fails with --require
+        raise UsageError(f"argument NAME: {error} See dz backends.") from error
 
 
 def _show(outcome: "Outcome", done: int, of: int) -> None:
     print(f"\r\033[K{done}/{of} {outcome.backend} {outcome.group}", end="", file=sys.stderr, flush=True)
 
 
-def _print(spec: str, outcomes: "list[Outcome]", groups: list[str]) -> None:
+def _print(spec: str, outcomes: "list[Outcome]", groups: Sequence[str]) -> None:
     """Print one backend's table."""
     rows = [("", *COLUMNS.values())]
     for group in groups:

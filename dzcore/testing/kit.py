@@ -11,8 +11,13 @@ import pytest
 
 from ..errors import DzcoreError
 
-__all__ = ["KitError", "Outcome", "run"]
+__all__ = ["GROUP_NAMES", "KitError", "Outcome", "run"]
 
+#: What `GROUPS` of the kit's package are called.
+GROUP_NAMES = (
+    "Namespace", "Dtypes", "Transfer", "Primitives", "RandomStream", "Operations", "Dropout", "Layers", "Weights",
+    "State",
+)  # fmt: skip
 PACKAGE = f"{__package__}.conformance"
 Watch = Callable[["Outcome", int, int], None]
 

@@ -1,7 +1,8 @@
 """The pytest plugin: `pytest -p dzcore.testing.plugin --dz-backend=NAME[,NAME]` runs tests on backends of your choice.
 
-Every test that takes the fixture `backend` runs once on each, as the current one. A backend that cannot be used here
-is skipped with its reason, or fails with `--dz-require`; one that does not exist or fails to import is an error.
+Every test that takes the fixture `backend` runs once on each, as the current one. A backend whose `why_unavailable`
+says that it cannot be used here is skipped with that reason, or fails with `--dz-require`; one that does not exist,
+fails to import or does not open, and a device that does not exist, is an error.
 
 Tests of the conformance kit that are expected to fail are named by patterns in `known_failures`, of the Backend or of
 the test class: see dzcore.testing.conformance.
@@ -18,6 +19,7 @@ import pytest
 
 from ..backend import Backend, get_backend, use_backend
 from ..errors import BackendError, BackendUnavailableError
+from .usable import stated_reason
 
 __all__ = ["backend", "name_in_kit"]
 
@@ -56,6 +58,8 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     try:
         opened = get_backend(request.param)
     except BackendUnavailableError as error:
+        if stated_reason(request.param) is None:  # it does not open though it says that it is usable
+            raise
         if request.config.getoption("--dz-require", False):
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))

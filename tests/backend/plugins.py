@@ -137,11 +137,11 @@ def backend_class(name: str, *, reason: str | None = None, members: type = bytes
     def owns(self: Backend, obj: object) -> bool:
         return isinstance(obj, members)
 
-    def __init__(self: Backend, device: str | None = None) -> None:  # any device will do
+    def init(self: Backend, device: str | None = None) -> None:  # any device will do
         Backend.__init__(self, device)
 
     required = {"why_unavailable": classmethod(unusable), "xp": None, "owns": owns, "to_host": None, "from_host": None}
-    required["__init__"] = __init__
+    required["__init__"] = init
     return type(name.title(), (Backend,), {"name": name, "api_version": (1, 0), **required, **attributes})
 
 

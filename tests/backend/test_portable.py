@@ -10,26 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dzcore.backend import HostArray, portable
+from dzcore.testing.conformance.philox import PUBLISHED
 from tests.strict_backend import StrictBackend
-
-# Random123 1.14, tests/kat_vectors: philox4x64 10. Counter, key, answer.
-PUBLISHED = [
-    (
-        "0000000000000000 0000000000000000 0000000000000000 0000000000000000",
-        "0000000000000000 0000000000000000",
-        "16554d9eca36314c db20fe9d672d0fdc d7e772cee186176b 7e68b68aec7ba23b",
-    ),
-    (
-        "ffffffffffffffff ffffffffffffffff ffffffffffffffff ffffffffffffffff",
-        "ffffffffffffffff ffffffffffffffff",
-        "87b092c3013fe90b 438c3c67be8d0224 9cc7d7c69cd777b6 a09caebf594f0ba0",
-    ),
-    (
-        "243f6a8885a308d3 13198a2e03707344 a4093822299f31d0 082efa98ec4e6c89",
-        "452821e638d01377 be5466cf34e90c6c",
-        "a528f45403e61d95 38c72dbd566e9788 a5a1610e72fd18b5 57bd43b5e52b7fe6",
-    ),
-]
 
 
 @pytest.fixture(params=[None, "device1"], ids=["cpu", "device1"], scope="module")

@@ -32,6 +32,11 @@ class Absent(NumpyBackend):
     name, priority = "absent", -1
     @classmethod
     def why_unavailable(cls): return "no device was found"
+@register_backend
+class DoesNotOpen(NumpyBackend):
+    name, priority = "does_not_open", -1
+    def __init__(self, device=None):
+        self.handle.open()
 """
 
 
@@ -56,7 +61,7 @@ def test_a_failure() -> None:
 
 def test_an_unusable_backend() -> None:
     status, out, _ = conformance("absent", "--group", "Weights", setup=WRONG)
-    assert status == 0
+    assert status == 1, "nothing has passed"
     assert "Weights       0       0        6" in out
     assert out.count("no device was found") == 1
     status, out, _ = conformance("absent", "--group", "Weights", "--require", setup=WRONG)
@@ -64,7 +69,20 @@ def test_an_unusable_backend() -> None:
     assert "Weights       0       6        0" in out
 
 
+def test_an_unusable_backend_beside_another() -> None:
+    status, out, _ = conformance("absent", "numpy", "--group", "Weights", setup=WRONG)
+    assert status == 0
+    assert "Weights       0       0        6" in out
+
+
+def test_a_backend_that_does_not_open() -> None:
+    status, out, err = conformance("does_not_open", "--group", "Weights", setup=WRONG)
+    assert (status, out) == (2, "")
+    assert "has no attribute 'handle'" in err
+
+
 def test_wrong_arguments(dz: Dz) -> None:
     assert "No backend 'nope'" in dz.fails("conformance", "nope")
     assert "incomplete" in dz.fails("conformance", "numpy:")
+    assert "has one device" in dz.fails("conformance", "numpy:nonsense")
     assert "'transfer' is not one of Namespace, " in dz.fails("conformance", "numpy", "--group", "transfer")

@@ -30,6 +30,24 @@ class Absent(NumpyBackend):
     @classmethod
     def why_unavailable(cls):
         return "no device was found"
+
+@register_backend
+class DoesNotOpen(NumpyBackend):
+    name = "does_not_open"
+    priority = -1
+
+    def __init__(self, device=None):
+        super().__init__(device)
+        self.handle.open()
+
+@register_backend
+class RaisesWhenAsked(NumpyBackend):
+    name = "raises_when_asked"
+    priority = -1
+
+    @classmethod
+    def why_unavailable(cls):
+        raise OSError("the driver does not answer")
 """
 
 #: What a backend with this cross_entropy fails, of the groups below.
@@ -160,6 +178,36 @@ def test_an_unknown_backend_is_an_error(folder: Folder) -> None:
     assert status == 1
     assert "6 errors" in out
     assert "No backend 'nope'" in out
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("does_not_open", "has no attribute 'handle'"),
+        ("raises_when_asked", "the driver does not answer"),
+        ("numpy:nonsense", "backend numpy has one device"),
+    ],
+)
+def test_what_does_not_open_is_an_error(spec: str, says: str, folder: Folder) -> None:
+    own(folder, "Weights", f'backends = ["{spec}"]')
+    status, out = folder.pytest()
+    assert (status, "6 errors" in out) == (1, True), out
+    assert says in out
+    assert "skipped" not in out
+
+
+def test_a_plugin_that_fails_to_import_is_an_error(folder: Folder) -> None:
+    folder.write("conftest.py", "")
+    folder.write("dzbackend_broken.py", "import no_such_library\n")
+    info = folder.path / "dzbackend_broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dzbackend-broken\nVersion: 1.0\n", "utf-8")
+    (info / "entry_points.txt").write_text("[dzcore.backends]\nbroken = dzbackend_broken:Broken\n", "utf-8")
+    own(folder, "Weights", 'backends = ["broken"]')
+    status, out = folder.pytest()
+    assert (status, "6 errors" in out) == (1, True), out
+    assert "Backend 'broken' of dzbackend-broken 1.0 fails to import" in out
+    assert "No module named 'no_such_library'" in out
 
 
 def test_no_backend_is_an_error(folder: Folder) -> None:

@@ -35,9 +35,7 @@ GROUPS: tuple[type[Group], ...] = (
 )  # fmt: skip
 
 
-class Conformance(
-    Namespace, Dtypes, Transfer, Primitives, RandomStream, Operations, Dropout, Layers, Weights, State
-):  # fmt: skip
+class Conformance(*GROUPS):  # type: ignore[misc]  # mypy wants bases one by one
     """All groups: subclass it, and say in `backends` what it runs on, unless `--dz-backend` does."""
 
 

@@ -1,5 +1,6 @@
 """What every group of the kit stands on: its name, and a watch over the state that a test may leave behind."""
 
+import random as pyrandom
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ def state() -> dict[str, Any]:
         "the default backend": select._default,
         "the registered backends": dict(registry._registered),
         "the default generator": random.default_generator,
+        "Python's random": pyrandom.getstate(),
     }
 
 
@@ -50,5 +52,6 @@ class Group:
         random.set_state(stream)  # and put back what can be, for the tests that follow
         modes.recording.set(before["recording"])
         modes.training.set(before["training"])
+        pyrandom.setstate(before["Python's random"])
         changed = [name for name in before if before[name] is not after[name] and before[name] != after[name]]
         assert not changed, f"the test has changed {', '.join(changed)}"

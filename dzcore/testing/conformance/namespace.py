@@ -10,7 +10,8 @@ import pytest
 from ...backend import Backend
 from ..compare import assert_close
 from .group import Group
-from .measure import constant, describe, numbers, on_device, own, send, widest
+from .measure import LAYOUTS, bits, constant, describe, flat, lay_out, numbers, on_device, own, send, widest
+from .shapes import FUNCTIONS, product, wave
 
 __all__ = ["NEEDED", "Namespace"]
 
@@ -117,7 +118,7 @@ CREATED: dict[str, tuple[Callable[[Any, Any], Any], str, Any]] = {
 }
 
 POINTS = [-0.9, -0.3, 0.1, 0.75]
-FUNCTIONS: dict[str, Callable[[float], float]] = {
+ELEMENTARY: dict[str, Callable[[float], float]] = {
     **{name: getattr(math, name) for name in ("cos", "cosh", "exp", "expm1", "log1p", "sin", "sinh", "tan", "tanh")},
     **{f"a{name}": getattr(math, f"a{name}") for name in ("cos", "sin", "tan", "sinh", "tanh")},
     "log": lambda x: math.log(x + 1), "log2": lambda x: math.log2(x + 1), "log10": lambda x: math.log10(x + 1),
@@ -175,16 +176,16 @@ class Namespace(Group):
         call, dtype, answer = CREATED[name]
         _check(backend, call(backend.xp, backend.device), dtype, answer)
 
-    @pytest.mark.parametrize("name", FUNCTIONS)
+    @pytest.mark.parametrize("name", ELEMENTARY)
     def test_elementary_functions(self, name: str, backend: Backend) -> None:
         """Elementary functions agree with Python's."""
-        wide, shift = widest(backend), SHIFT.get(name, 0.0)
-        x = send(backend, [p + shift for p in POINTS], (4,), wide)
-        y = own(backend, getattr(backend.xp, name)(x))
-        assert describe(backend, y) == (wide, (4,))
-        assert_close(
-            constant(backend, y), [FUNCTIONS[name](p) for p in POINTS], atol=1e-15 if wide == "float64" else 1e-7
-        )
+        shift = SHIFT.get(name, 0.0)
+        for dtype in dict.fromkeys(("float32", widest(backend))):
+            x = send(backend, [p + shift for p in POINTS], (4,), dtype)
+            y = own(backend, getattr(backend.xp, name)(x))
+            assert describe(backend, y) == (dtype, (4,))
+            wanted = [ELEMENTARY[name](p - shift) for p in numbers(backend, x)]
+            assert_close(constant(backend, y), wanted, atol=1e-15 if dtype == "float64" else 1e-7)
 
     @pytest.mark.parametrize("name", LIMITS)
     def test_limits(self, name: str, backend: Backend) -> None:
@@ -194,6 +195,46 @@ class Namespace(Group):
             y = call(backend.xp, send(backend, inputs, (len(inputs),), dtype))
             assert describe(backend, y)[0] == dtype
             assert [str(v) for v in map(abs_nan, numbers(backend, y))] == [str(v) for v in answers]
+
+    # Large ones, views, and numbers beyond 32 bits ---------------------------------------------------------------
+
+    @pytest.mark.parametrize("name", FUNCTIONS)
+    def test_large_arrays(self, name: str, backend: Backend) -> None:
+        """Thousands of elements, in rows that no block size divides, are no other than a few."""
+        rows = wave(3, 2049)
+        _check_rows(backend, name, send(backend, flat(rows), (3, 2049), "float32"), rows)
+
+    @pytest.mark.parametrize("name", FUNCTIONS)
+    def test_functions_of_any_layout(self, name: str, backend: Backend) -> None:
+        """Views give what their copies give."""
+        rows = wave(3, 4)
+        for layout, arrange in LAYOUTS.items():
+            x = arrange(backend.xp, send(backend, flat(rows), (3, 4), "float32"))
+            _check_rows(backend, name, x, lay_out(layout, rows))
+
+    def test_large_products(self, backend: Backend) -> None:
+        """A product of matrices of several tiles each way."""
+        a, b = wave(65, 70), wave(70, 66)
+        x, y = send(backend, flat(a), (65, 70), "float32"), send(backend, flat(b), (70, 66), "float32")
+        assert_close(constant(backend, backend.xp.matmul(x, y)), product(a, b), rtol=0.0)
+
+    def test_large_whole_numbers(self, backend: Backend) -> None:
+        """int64 has 64 bits, in sums too."""
+        xp, plain = backend.xp, [2**40, 3, -(2**33), 2**40 + 1, -7, 2**33]
+        x = send(backend, plain, (2, 3), "int64")
+        for found, wanted in (
+            (xp.sum(x), [sum(plain)]),
+            (xp.sum(x, axis=0), [2**41 + 1, -4, 0]),
+            (
+                xp.cumulative_sum(x, axis=1),
+                [2**40, 2**40 + 3, 2**40 + 3 - 2**33, 2**40 + 1, 2**40 - 6, 2**40 - 6 + 2**33],
+            ),
+            (xp.max(x), [2**40 + 1]),
+            (x * 5 - 1, [5 * k - 1 for k in plain]),
+            (x // 3, [k // 3 for k in plain]),
+            (xp.sort(x, axis=1), [-(2**33), 3, 2**40, -7, 2**33, 2**40 + 1]),
+        ):
+            assert numbers(backend, found) == wanted
 
     def test_several_results(self, backend: Backend) -> None:
         """What returns several arrays returns arrays of this backend."""
@@ -216,6 +257,15 @@ class Namespace(Group):
         assert float(x[0]) == 2.5
         assert int(backend.xp.argmax(x)) == 0
         assert bool(backend.xp.all(x > 0)) is False
+
+
+def _check_rows(backend: Backend, name: str, x: Any, rows: list[list[float]]) -> None:
+    call, plain, exact = FUNCTIONS[name]
+    before = bits(backend, x)
+    y = own(backend, call(backend.xp, x))
+    assert on_device(backend, y), f"the result is on {y.device}"
+    assert_close(constant(backend, y), plain(rows), rtol=0.0 if exact else None)
+    assert bits(backend, x) == before, f"{name} has changed its input"
 
 
 def abs_nan(x: float) -> float:

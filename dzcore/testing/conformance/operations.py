@@ -1,12 +1,14 @@
 """Operations: every function of the op table: values, first and second derivatives, dtypes, ownership."""
 
+from math import exp, isnan
 from typing import Any
 
 import pytest
 
+from ... import functions as fn
 from ...backend import Backend, use_backend
 from ...graph import Variable, grad
-from ..compare import assert_close
+from ..compare import assert_close, values
 from ..gradients import check_gradients
 from ..ops import OPS, Op
 from .group import Group
@@ -46,40 +48,68 @@ def _compare(found: Any, expected: Any, backend: Backend, atol: float = 1.0) -> 
     assert_close(found.detach(), expected.detach().to(backend), RTOL.get(dtype), atol * ATOL.get(dtype, 0.0))
 
 
+def _dtypes(backend: Backend, reference: Backend) -> list[str]:
+    """List what values are compared in: a fast path for float32 alone is the rule rather than the exception."""
+    return [dtype for dtype in RTOL if dtype in backend.dtypes and dtype in reference.dtypes]
+
+
 class Operations(Group):
     """The op table."""
+
+    @pytest.mark.parametrize("wrong", [-1, 3])
+    def test_classes_that_do_not_exist(self, wrong: int, backend: Backend) -> None:
+        """softmax_cross_entropy refuses them; on an accelerator the loss is nan, and so is the gradient of that row."""
+        rows = [[0.5, -1.0, 2.0], [1.0, 0.0, -0.5]]
+        x = Variable(send(backend, rows[0] + rows[1], (2, 3), "float32"))
+        t = Variable(send(backend, [wrong, 1], (2,), "int64"))
+        if not backend.accelerator:
+            with pytest.raises(ValueError, match="classes"):
+                fn.softmax_cross_entropy(x, t)
+            return
+        y = fn.softmax_cross_entropy(x, t)
+        assert isnan(float(y)), f"class {wrong} of 3 gives the loss {float(y)}"
+        total = sum(map(exp, rows[1]))
+        right = [(exp(v) / total - (j == 1)) / 2 for j, v in enumerate(rows[1])]
+        for create_graph in (False, True):
+            (gx,) = grad(y, x, create_graph=create_graph)
+            assert gx is not None
+            found = values(gx)
+            assert all(map(isnan, found[:3])), f"class {wrong} of 3 gives the gradient {found[:3]}"
+            assert all(abs(a - b) <= 1e-6 for a, b in zip(found[3:], right, strict=True))
 
     @pytest.mark.parametrize("op", OPS, ids=str)
     def test_values(self, op: Op, backend: Backend) -> None:
         """Results are the reference's, in dtype, shape and value; they are arrays of this backend; inputs stay."""
-        reference, dtype = reference_for(backend), widest(backend)
-        with use_backend(reference):
-            expected = _results(op, op.draw(reference, dtype))
-            if op.name in COUNTS:
-                expected = [y.astype("int64") for y in expected]
-        xs = op.draw(backend, dtype)
-        before = [bits(backend, x.data) for x in xs]
-        found = _results(op, xs)
-        assert len(found) == len(expected)
-        for y, other in zip(found, expected, strict=True):
-            _compare(y.astype("int64") if op.name in COUNTS else y, other, backend)
-        assert [bits(backend, x.data) for x in xs] == before, f"{op} has changed an input"
+        reference = reference_for(backend)
+        for dtype in _dtypes(backend, reference):
+            with use_backend(reference):
+                expected = _results(op, op.draw(reference, dtype))
+                if op.name in COUNTS:
+                    expected = [y.astype("int64") for y in expected]
+            xs = op.draw(backend, dtype)
+            before = [bits(backend, x.data) for x in xs]
+            found = _results(op, xs)
+            assert len(found) == len(expected)
+            for y, other in zip(found, expected, strict=True):
+                _compare(y.astype("int64") if op.name in COUNTS else y, other, backend)
+            assert [bits(backend, x.data) for x in xs] == before, f"{op} has changed an input"
 
     @pytest.mark.parametrize("op", DIFFERENTIABLE, ids=str)
     def test_gradients(self, op: Op, backend: Backend) -> None:
         """Gradients are the reference's; what they are computed from stays as it is."""
-        reference, dtype = reference_for(backend), widest(backend)
-        with use_backend(reference):
-            others = op.draw(reference, dtype)
-            expected = _gradients(_results(op, others), others)
-        xs = op.draw(backend, dtype)
-        ys = _results(op, xs)
-        before = [bits(backend, x.data) for x in (*xs, *ys)]
-        for gx, other in zip(_gradients(ys, xs), expected, strict=True):
-            assert (gx is None) == (other is None)
-            if gx is not None:
-                _compare(gx, other, backend, atol=10.0)
-        assert [bits(backend, x.data) for x in (*xs, *ys)] == before, f"the gradient of {op} has changed an array"
+        reference = reference_for(backend)
+        for dtype in _dtypes(backend, reference):
+            with use_backend(reference):
+                others = op.draw(reference, dtype)
+                expected = _gradients(_results(op, others), others)
+            xs = op.draw(backend, dtype)
+            ys = _results(op, xs)
+            before = [bits(backend, x.data) for x in (*xs, *ys)]
+            for gx, other in zip(_gradients(ys, xs), expected, strict=True):
+                assert (gx is None) == (other is None)
+                if gx is not None:
+                    _compare(gx, other, backend, atol=10.0)
+            assert [bits(backend, x.data) for x in (*xs, *ys)] == before, f"the gradient of {op} has changed an array"
 
     @pytest.mark.parametrize("op", DIFFERENTIABLE, ids=str)
     def test_derivatives(self, op: Op, backend: Backend) -> None:

@@ -214,6 +214,18 @@ class Primitives(Group):
         assert (numbers(backend, p), numbers(backend, v)) == ([11.0] * 4, [22.0] * 4)
         assert numbers(backend, g) == [2.0] * 4
 
+    @pytest.mark.parametrize("way", ["up", "down"])
+    def test_update_of_overlapping_memory(self, way: str, backend: Backend) -> None:
+        """Where an input shares a part of a target's memory, all is read before anything is written."""
+        n = 70001  # several blocks, in a library that goes block by block
+        x = send(backend, [k % 1000 for k in range(n)], (n,), "float32")
+        target, other = (x[1:], x[:-1]) if way == "up" else (x[:-1], x[1:])
+        (found,) = backend.update(lambda xp, p, q: (p + 2.0 * q,), (target,), other)
+        first, second = (1, 0) if way == "up" else (0, 1)
+        wanted = [(k + first) % 1000 + 2.0 * ((k + second) % 1000) for k in range(n - 1)]
+        wrong = [k for k, (a, b) in enumerate(zip(numbers(backend, found), wanted, strict=True)) if a != b]
+        assert not wrong, f"{len(wrong)} of {n - 1} results read what was already written, the first at {wrong[0]}"
+
     def test_synchronize(self, backend: Backend) -> None:
         """It waits and returns nothing."""
         assert backend.synchronize() is None  # type: ignore[func-returns-value]
@@ -233,6 +245,8 @@ class Primitives(Group):
             if dtype not in backend.dtypes:
                 continue
             for sample in SAMPLES[label]:
+                if dtype not in sample.dtypes:
+                    continue
                 arguments, again = (sample.make(backend, dtype) for _ in range(2))
                 before = [bits(backend, x) for x in arguments if backend.owns(x)]
                 found = getattr(backend.ops, name)(*arguments)

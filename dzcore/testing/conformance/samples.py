@@ -1,12 +1,12 @@
 """Arguments for dzcore's own functions of arrays, `dzcore.backend.namespace.EXTENSIONS`: what an override may meet."""
 
 from collections.abc import Callable
-from math import inf, nan
+from math import inf, nan, prod
 from typing import Any, NamedTuple
 
 from ...backend import Backend
 from ..compare import RTOL
-from .measure import send
+from .measure import COMPUTED, send
 
 __all__ = ["SAMPLES", "Sample"]
 
@@ -16,6 +16,7 @@ class Sample(NamedTuple):
 
     make: Callable[[Backend, str], tuple[Any, ...]]
     exact: bool = True
+    dtypes: tuple[str, ...] = COMPUTED
 
     def rtol(self, dtype: str) -> float | None:
         """Return the relative tolerance of the comparison."""
@@ -24,6 +25,10 @@ class Sample(NamedTuple):
     def atol(self, dtype: str) -> float:
         """Return the absolute tolerance of the comparison."""
         return 0.0 if self.exact else RTOL[dtype]
+
+
+#: For samples of more than one block or launch: some libraries compile every shape of every dtype anew.
+ONE = ("float32",)
 
 
 def _wave(count: int) -> list[float]:
@@ -39,32 +44,31 @@ def _whole(backend: Backend, numbers: list[int], dtype: str = "int64") -> Any:
     return send(backend, numbers, (len(numbers),), dtype)
 
 
-def _sum_to(shape: tuple[int, ...], to: tuple[int, ...]) -> Sample:
-    count = 1
-    for n in shape:
-        count *= n
-    return Sample(lambda b, dtype: (send(b, _wave(count), shape, dtype), to))
+def _many(backend: Backend) -> Any:
+    """Return 300 row numbers below 300, a third of them twice and more."""
+    return _whole(backend, [i * i % 300 for i in range(300)])
+
+
+def _sum_to(shape: tuple[int, ...], to: tuple[int, ...], dtypes: tuple[str, ...] = COMPUTED) -> Sample:
+    return Sample(lambda b, dtype: (send(b, _wave(prod(shape)), shape, dtype), to), dtypes=dtypes)
 
 
 def _embed(index: tuple[Any, ...], sliced: tuple[int, ...], shape: tuple[int, ...]) -> Sample:
-    count = 1
-    for n in sliced:
-        count *= n
-    return Sample(lambda b, dtype: (send(b, _wave(count), sliced, dtype), index, shape))
+    return Sample(lambda b, dtype: (send(b, _wave(prod(sliced)), sliced, dtype), index, shape))
 
 
-def _dropped(shape: tuple[int, ...], threshold: int, scale: float, transposed: bool = False) -> Sample:
+def _dropped(
+    shape: tuple[int, ...], threshold: int, scale: float, transposed: bool = False, dtypes: tuple[str, ...] = COMPUTED
+) -> Sample:
     def make(backend: Backend, dtype: str) -> tuple[Any, ...]:
-        count = 1
-        for n in shape:
-            count *= n
+        count = prod(shape)
         x = send(backend, [[-0.0, inf, 1.0, nan, -2.0][i % 5] for i in range(count)], shape, dtype)
         bits = backend.xp.reshape(backend.xp.asarray(backend.random_bits(1, 3, count)), shape)
         if transposed:
             x, bits = (backend.xp.permute_dims(each, (1, 0)) for each in (x, bits))
         return x, bits, threshold, scale
 
-    return Sample(make)
+    return Sample(make, dtypes=dtypes)
 
 
 def _cross_entropy(*before: float) -> list[Sample]:
@@ -84,7 +88,13 @@ def _cross_entropy(*before: float) -> list[Sample]:
         x = backend.xp.permute_dims(send(backend, _wave(12), (3, 4), dtype), (1, 0))
         return *upstream, x, backend.xp.flip(_whole(backend, [2, 1, 1, 0]))
 
+    def large(backend: Backend, dtype: str) -> tuple[Any, ...]:
+        upstream = tuple(send(backend, [g], (), dtype) for g in before)
+        x = send(backend, [v / 2 for v in _wave(300 * 33)], (300, 33), dtype)
+        return *upstream, x, _whole(backend, [i * 7 % 33 for i in range(300)])
+
     return [
+        Sample(large, exact=False, dtypes=ONE),
         sample([0, 1, 2, 2], "int64"),
         sample([2, 2, 0, 1], "int32"),
         Sample(one, exact=False),
@@ -95,10 +105,12 @@ def _cross_entropy(*before: float) -> list[Sample]:
 #: By the function's name; what stands behind a blank is a label.
 SAMPLES: dict[str, list[Sample]] = {
     "sum_to": [_sum_to((2, 3, 4), (3, 1)), _sum_to((2, 3, 4), ()), _sum_to((3, 4), (3, 4)), _sum_to((3, 4), (1, 4)),
-               _sum_to((0, 4), (4,)), _sum_to((2, 3, 4), (1, 3, 1))],
+               _sum_to((0, 4), (4,)), _sum_to((2, 3, 4), (1, 3, 1)), _sum_to((300, 33), (33,), ONE),
+               _sum_to((300, 33), (300, 1), ONE)],
     "sigmoid": [
         Sample(lambda b, dtype: (send(b, _wave(12), (3, 4), dtype),), exact=False),
         Sample(lambda b, dtype: (send(b, [inf, -inf, nan, 0.0, -0.0, 1e4, -1e4], (7,), dtype),), exact=False),
+        Sample(lambda b, dtype: (send(b, _wave(300 * 33), (300, 33), dtype),), exact=False, dtypes=ONE),
         Sample(lambda b, dtype: (send(b, [0.25], (), dtype),), exact=False),
         Sample(lambda b, dtype: (send(b, [], (0, 2), dtype),), exact=False),
         Sample(lambda b, dtype: (b.xp.permute_dims(send(b, _wave(6), (2, 3), dtype), (1, 0)),), exact=False),
@@ -114,11 +126,13 @@ SAMPLES: dict[str, list[Sample]] = {
         Sample(lambda b, dtype: (send(b, [nan, *_wave(11)], (3, 4), dtype), _whole(b, [2, 0, 2, 1]), 3)),
         Sample(lambda b, dtype: (send(b, _wave(3), (3,), dtype), _whole(b, [1]), 3)),
         Sample(lambda b, dtype: (send(b, _wave(12), (3, 4), dtype), _whole(b, []), 3)),
+        Sample(lambda b, dtype: (send(b, _wave(300 * 33), (300, 33), dtype), _many(b), 300), dtypes=ONE),
     ],
     "add_rows": [
         Sample(lambda b, dtype: (send(b, [inf, *_wave(15)], (4, 4), dtype), _whole(b, [2, 0, 2, 2]), 3)),
         Sample(lambda b, dtype: (send(b, _wave(4), (4,), dtype), _whole(b, [1, 1, 1, 1]), 5)),
         Sample(lambda b, dtype: (send(b, [], (0, 2), dtype), _whole(b, []), 3)),
+        Sample(lambda b, dtype: (send(b, _wave(300 * 33), (300, 33), dtype), _many(b), 400), dtypes=ONE),
     ],
     "one_hot": [
         Sample(lambda b, dtype: (_scores(b, dtype), _whole(b, [0, 1, 2, 2]))),
@@ -127,6 +141,6 @@ SAMPLES: dict[str, list[Sample]] = {
     "cross_entropy": _cross_entropy(),
     "cross_entropy_gradient": _cross_entropy(1.0) + _cross_entropy(-2.5)[:1],
     "dropped": [_dropped((4, 6), 2**31, 2.0), _dropped((4, 6), 3 * 2**30, 4 / 3), _dropped((), 2**31, 2.0),
-                _dropped((0, 3), 2**31, 2.0), _dropped((5, 3), 2**32 - 1, 1.0), _dropped((40, 50), 2**30, 1.5),
-                _dropped((3, 5), 2**31, 2.0, transposed=True)],
+                _dropped((0, 3), 2**31, 2.0), _dropped((5, 3), 2**32 - 1, 1.0),
+                _dropped((300, 33), 2**30, 1.5, dtypes=ONE), _dropped((3, 5), 2**31, 2.0, transposed=True)],
 }  # fmt: skip

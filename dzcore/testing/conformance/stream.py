@@ -69,8 +69,8 @@ class RandomStream(Group):
     def test_many_words(self, backend: Backend) -> None:
         """A long run, of several launches or blocks in most libraries, is the stream from end to end."""
         found = numbers(backend, backend.random_bits(3, 5, 5001))
-        places = [*range(20), 255, 256, 257, 1023, 1024, 2048, 4095, 4096, *range(4990, 5001)]
-        assert [found[i] for i in places] == [words(3, 5 + i, 1)[0] for i in places]
+        wrong = [i for i, (x, y) in enumerate(zip(found, words(3, 5, 5001), strict=True)) if x != y]
+        assert not wrong, f"{len(wrong)} of 5001 words differ, the first of them at {wrong[:5]}"
 
     @pytest.mark.parametrize("draw", DRAWS)
     def test_draws(self, draw: str, backend: Backend) -> None:
