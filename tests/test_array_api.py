@@ -139,7 +139,8 @@ def test_sums_and_products_of_small_integers_are_int64(backend: Backend) -> None
     assert [values(f(x)) for f in (dzcore.sum, dzcore.prod)] == [[200], [10_000]]
     assert values(dzcore.cumulative_sum(x)) == [100, 200]
     assert int(dzcore.sum(Variable([True, True, False]))) == 2
-    assert backend.dtype_name(dzcore.prod(Variable(backend.asarray([2], "uint8"))).dtype) == "uint64"
+    unsigned = dzcore.prod(Variable(backend.asarray([2], "uint8")))
+    assert backend.dtype_name(unsigned.dtype) == ("uint64" if "uint64" in backend.dtypes else "int64")
 
 
 # Code that others wrote ----------------------------------------------------------------------------------------------

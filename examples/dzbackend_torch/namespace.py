@@ -32,8 +32,13 @@ def _asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool |
     return compat.asarray(obj, dtype=dtype, device=device, copy=copy, requires_grad=False)
 
 
+def _can_cast(from_: Any, to: Any, /) -> bool:
+    """Tell whether promotion allows it; PyTorch's own says yes to everything of one kind."""
+    return bool(compat.result_type(getattr(from_, "dtype", from_), to) == to)
+
+
 namespace = ModuleType("dzbackend_torch.xp", "The array API on PyTorch.")
 vars(namespace).update(
     (name, getattr(compat, name)) for name in dir(compat) if not name.startswith("_") or name.startswith("__array")
 )
-vars(namespace).update(asarray=_asarray, unique_all=_unique_all)
+vars(namespace).update(asarray=_asarray, can_cast=_can_cast, unique_all=_unique_all)
