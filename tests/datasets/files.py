@@ -28,10 +28,13 @@ def write_set(folder: Path, part: str = "train", n: int = 5) -> Path:
     return folder
 
 
+#: The user's folder, before a test takes the variable away.
+GIVEN = os.environ.get("DZCORE_DATA")
+
+
 def real_data() -> Path:
     """The folder with the real MNIST, or a reason to skip."""
-    given = os.environ.get("DZCORE_DATA")
-    folder = Path(given) if given else Path(__file__).parents[3] / "shared" / "data"
+    folder = Path(GIVEN) if GIVEN else Path(__file__).parents[3] / "shared" / "data"
     if not (folder / "mnist" / "train-images-idx3-ubyte.gz").is_file():
         pytest.skip(f"no mnist/ in {folder}; set DZCORE_DATA to a folder that has it")
     return folder
