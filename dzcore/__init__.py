@@ -1,6 +1,24 @@
 """dzcore: a small define-by-run deep-learning framework on any array library that speaks the array API standard."""
 
-from . import backend, cuda, dataloaders, datasets, errors, functions, graph, io, layers, models, optimizers, random
+from . import (
+    backend,
+    core,
+    cuda,
+    dataloaders,
+    datasets,
+    derivatives,
+    errors,
+    functions,
+    functions_conv,
+    graph,
+    io,
+    layers,
+    models,
+    optimizers,
+    random,
+    transforms,
+    utils,
+)
 from ._version import __version__
 from .backend import (
     Backend,
@@ -17,6 +35,7 @@ from .backend import (
 )
 from .dataloaders import DataLoader
 from .datasets import Dataset
+from .derivatives import *
 from .errors import *
 from .functions import *
 from .functions.creation import dtypes as _dtypes
@@ -42,8 +61,9 @@ __array_api_version__ = "2024.12"
 
 __all__ = [
     "Backend", "Config", "DataLoader", "Dataset", "Function", "HostArray", "Layer", "Model", "Parameter", "Variable",
-    "__version__", "as_array", "as_variable", "available_backends", "backend", "backend_of", "cuda", "current_backend",
-    "dataloaders", "datasets", "errors", "explain_backend", "functions", "get_backend", "grad", "graph", "io", "layers",
-    "models", "no_grad", "optimizers", "random", "refresh_backends", "register_backend", "set_default_backend",
-    "test_mode", "use_backend", "using_config", *errors.__all__, *functions.__all__, *_dtypes,
+    "__version__", "as_array", "as_variable", "available_backends", "backend", "backend_of", "core", "cuda",
+    "current_backend", "dataloaders", "datasets", "derivatives", "errors", "explain_backend", "functions",
+    "functions_conv", "get_backend", "grad", "graph", "io", "layers", "models", "no_grad", "optimizers", "random",
+    "refresh_backends", "register_backend", "set_default_backend", "test_mode", "transforms", "use_backend",
+    "using_config", "utils", *derivatives.__all__, *errors.__all__, *functions.__all__, *_dtypes,
 ]  # fmt: skip

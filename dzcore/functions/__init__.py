@@ -9,8 +9,24 @@ Arrays, Variables and Python numbers may be mixed freely, as long as they are on
 import sys
 
 from ..graph.rule import namespaces
-from . import activation, creation, index, linalg, loss, math, methods, reduce, search, shape
+from . import (
+    activation,
+    conv,
+    creation,
+    index,
+    linalg,
+    loss,
+    math,
+    methods,
+    norm,
+    pool,
+    recurrent,
+    reduce,
+    search,
+    shape,
+)  # fmt: skip
 from .activation import *
+from .conv import *
 from .creation import *
 from .dropout import _dropped as dropped
 from .dropout import dropout
@@ -24,6 +40,9 @@ from .loss import _cross_entropy as cross_entropy
 from .loss import _cross_entropy_gradient as cross_entropy_gradient
 from .loss import _one_hot as one_hot
 from .math import *
+from .norm import *
+from .pool import *
+from .recurrent import *
 from .reduce import *
 from .search import *
 from .shape import *
@@ -33,8 +52,9 @@ linear_simple, sigmoid_simple, softmax_simple = linalg.linear, activation.sigmoi
 mean_squared_error_simple, softmax_cross_entropy_simple = loss.mean_squared_error, loss.softmax_cross_entropy
 
 __all__ = [
-    *activation.__all__, *creation.__all__, "dropout", *index.__all__, *linalg.__all__, *loss.__all__, *math.__all__,
-    *reduce.__all__, *search.__all__, *shape.__all__,
+    *activation.__all__, *conv.__all__, *creation.__all__, "dropout", *index.__all__, *linalg.__all__,
+    *loss.__all__, *math.__all__, *norm.__all__, *pool.__all__, *recurrent.__all__, *reduce.__all__, *search.__all__,
+    *shape.__all__,
 ]  # fmt: skip
 
 namespaces.variables = sys.modules[__name__]  # rules call these functions when derivatives of derivatives are wanted

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
-from . import random
-from .backend import Backend, get_backend
-from .datasets import ArrayDataset, Dataset
-from .graph.variable import transfer
+from .. import random
+from ..backend import Backend, get_backend
+from ..datasets import ArrayDataset, Dataset
+from ..graph.variable import transfer
 
 __all__ = ["DataLoader"]
 
@@ -127,13 +127,13 @@ class DataLoader:
 
     def to_cpu(self) -> "DataLoader":
         """Let the batches be on the host's backend."""
-        from .backend import host_backend
+        from ..backend import host_backend
 
         return self.to(host_backend())
 
     def to_gpu(self) -> "DataLoader":
         """Let the batches be on the best accelerator; an error says why if there is none."""
-        from .backend import accelerator_backend
+        from ..backend import accelerator_backend
 
         return self.to(accelerator_backend())
 

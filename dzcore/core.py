@@ -1,0 +1,3 @@
+"""DeZero's name for the graph: `from dzcore.core import Variable`."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Batches of consecutive elements of a series."""
+
+__all__: list[str] = []

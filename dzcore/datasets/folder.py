@@ -1,0 +1,3 @@
+"""Pictures in folders."""
+
+__all__: list[str] = []

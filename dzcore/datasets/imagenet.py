@@ -1,0 +1,3 @@
+"""The names of the ImageNet classes."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Time series."""
+
+__all__: list[str] = []

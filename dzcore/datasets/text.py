@@ -1,0 +1,3 @@
+"""Text as a data set."""
+
+__all__: list[str] = []

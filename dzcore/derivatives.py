@@ -1,0 +1,3 @@
+"""Derivatives of functions."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Convolutions in any number of dimensions, with their gradients."""
+
+__all__: list[str] = []

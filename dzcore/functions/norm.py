@@ -1,0 +1,3 @@
+"""Normalization, with its gradients."""
+
+__all__: list[str] = []

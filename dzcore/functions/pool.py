@@ -1,0 +1,3 @@
+"""Pooling in any number of dimensions, with its gradients."""
+
+__all__: list[str] = []

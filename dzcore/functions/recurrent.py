@@ -1,0 +1,3 @@
+"""Steps of recurrent layers."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""The embedding of numbers."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Normalizing layers."""
+
+__all__: list[str] = []

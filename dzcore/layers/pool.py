@@ -1,0 +1,3 @@
+"""Pooling and flattening as layers."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""LeNet."""
+
+__all__: list[str] = []

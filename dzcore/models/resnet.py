@@ -1,0 +1,3 @@
+"""ResNet."""
+
+__all__: list[str] = []

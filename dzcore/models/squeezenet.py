@@ -1,0 +1,3 @@
+"""SqueezeNet."""
+
+__all__: list[str] = []

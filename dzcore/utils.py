@@ -1,0 +1,3 @@
+"""DeZero's small helpers, under its names."""
+
+__all__: list[str] = []
