@@ -33,6 +33,7 @@ from .backend import (
     set_default_backend,
     use_backend,
 )
+from .core import setup_variable
 from .dataloaders import DataLoader
 from .datasets import Dataset
 from .derivatives import *
@@ -64,6 +65,6 @@ __all__ = [
     "__version__", "as_array", "as_variable", "available_backends", "backend", "backend_of", "core", "cuda",
     "current_backend", "dataloaders", "datasets", "derivatives", "errors", "explain_backend", "functions",
     "functions_conv", "get_backend", "grad", "graph", "io", "layers", "models", "no_grad", "optimizers", "random",
-    "refresh_backends", "register_backend", "set_default_backend", "test_mode", "transforms", "use_backend",
-    "using_config", "utils", *derivatives.__all__, *errors.__all__, *functions.__all__, *_dtypes,
+    "refresh_backends", "register_backend", "set_default_backend", "setup_variable", "test_mode", "transforms",
+    "use_backend", "using_config", "utils", *derivatives.__all__, *errors.__all__, *functions.__all__, *_dtypes,
 ]  # fmt: skip

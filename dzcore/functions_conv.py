@@ -1,3 +1,19 @@
-"""DeZero's name for the convolutions: `import dzcore.functions_conv`."""
+"""DeZero's name for the convolutions: `from dzcore.functions_conv import conv2d`."""
 
-__all__: list[str] = []
+from .functions import (
+    average_pooling,
+    col2im,
+    col2im_array,
+    conv2d,
+    conv2d_simple,
+    deconv2d,
+    im2col,
+    im2col_array,
+    pooling,
+    pooling_simple,
+)
+
+__all__ = [
+    "average_pooling", "col2im", "col2im_array", "conv2d", "conv2d_simple", "deconv2d", "im2col", "im2col_array",
+    "pooling", "pooling_simple",
+]  # fmt: skip

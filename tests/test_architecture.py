@@ -24,8 +24,9 @@ LAYERS = (
     ("layers",),
     ("models", "optimizers"),
     ("datasets", "dataloaders", "transforms"),
-    ("core", "cuda", "functions_conv", "utils"),
+    ("core", "cuda", "functions_conv"),
     ("testing",),
+    ("utils",),
     ("cli",),
     ("__main__", "__init__"),
 )

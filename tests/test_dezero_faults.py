@@ -1,17 +1,21 @@
 """The faults of DeZero that the core could have, one regression test apiece; each docstring quotes the fault."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import dzcore
-from dzcore import Function, Variable, no_grad
+from dzcore import Function, Parameter, Variable, no_grad
 from dzcore import functions as F
 from dzcore import layers as L
 from dzcore.backend import Backend
+from dzcore.errors import WeightsError
 from dzcore.graph import engine
+from dzcore.optimizers import SGD, FreezeParam, MomentumSGD, WeightDecay
+from dzcore.random import Generator
 from dzcore.testing import assert_close, check_gradients, values
 
 
@@ -99,6 +103,35 @@ def test_fault_06_dropout_ratios(ratio: float) -> None:
         F.dropout(Variable(np.ones(3)), ratio)
 
 
+@pytest.mark.parametrize("kind", [L.RNN, L.LSTM, L.GRU])
+def test_fault_09_recurrent_layers_of_a_given_in_size(kind: Any, backend: Backend) -> None:
+    """RNN(h, in_size=i) breaks (hidden-to-hidden built with in_size)."""
+    for rnn in (kind(5, in_size=3), kind(5, 3)):
+        assert rnn.h2h.W.shape[0] == 5
+        for _ in range(3):
+            y = rnn(Variable([[0.1, 0.2, 0.3]]))
+        assert y.shape == (1, 5)
+        y.backward()
+        assert all(p.grad.shape == p.shape for p in rnn.params())
+
+
+def test_fault_07_convolutions(backend: Backend) -> None:
+    """Conv2d double backward through gW raises; average_pooling's backward is wrong for non-square kernels."""
+    x = Variable([[[[1.0, -2.0, 0.5], [3.0, 1.5, -1.0]]]])
+    W, b = Variable([[[[0.5, -1.0]]], [[[2.0, 1.0]]]]), Variable([0.25, -0.5])
+    y = F.conv2d(x, W, b)
+    (gW,) = dzcore.grad(F.sum(y * y), W, create_graph=True)
+    (ggx,) = dzcore.grad(F.sum(gW * gW), x)
+    assert ggx.shape == x.shape
+    check_gradients(F.conv2d, x, W, b)
+    x.cleargrad()
+    F.average_pooling(x, (2, 1)).backward()
+    assert_close(x.grad, [[[[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]]])
+    x.cleargrad()
+    F.average_pooling(x, (1, 2)).backward()
+    assert_close(x.grad, [[[[0.5, 1.0, 0.5], [0.5, 1.0, 0.5]]]])
+
+
 def test_fault_11_no_grad_is_a_threads_own() -> None:
     """`no_grad` in one thread turns recording off in all."""
     inside, done = threading.Event(), threading.Event()
@@ -159,3 +192,153 @@ def test_fault_15_a_wide_graph_takes_linear_time(monkeypatch: pytest.MonkeyPatch
     dzcore.concat(leaves).backward()
     assert x.grad.data.tolist() == [4000 * 3999 / 2]
     assert 0 < Counted.comparisons < 4000 * 40, "a heap compares some 2 log2(n) times an entry, a sort n"
+
+
+def test_fault_18_resnet50_can_be_constructed() -> None:
+    """ResNet50 cannot be constructed."""
+    from dzcore.models import ResNet50
+
+    with no_grad(), dzcore.test_mode():
+        y = ResNet50()(Variable(np.ones((1, 3, 32, 32), "float32")))
+    assert y.shape == (1, 1000)
+
+
+def test_fault_08_batch_norm(backend: Backend) -> None:
+    """BatchNorm's second derivative is silently wrong (1/std held constant); its backward in test mode raises."""
+    x, gamma, beta = [[1.0, -2.0], [0.5, 3.0], [2.0, 0.0]], [1.5, -0.5], [0.1, 0.2]
+    mean, var = L.Buffer([0.5, 0.25], dtype="float64"), L.Buffer([2.0, 4.0], dtype="float64")
+
+    def training(*inputs: Variable) -> Variable:
+        return F.batch_norm(*inputs, L.Buffer(mean), L.Buffer(var))
+
+    def testing(*inputs: Variable) -> Variable:
+        with dzcore.test_mode():
+            return F.batch_norm(*inputs, mean, var)
+
+    check_gradients(training, x, gamma, beta, order=2)
+    check_gradients(testing, x, gamma, beta, order=2)
+
+
+def test_fault_10_hooks_after_gradients_that_are_shared(backend: Backend) -> None:
+    """WeightDecay after `sum(a + b)` raises "read-only": hooks mutate gradients that alias each other or a view."""
+    a, b = Parameter([1.0, 2.0]), Parameter([3.0, 4.0])
+    F.sum(a + b).backward()
+    SGD(1.0).setup([a, b]).add_hook(WeightDecay(0.5)).update()
+    assert_close(a.detach(), [-0.5, 0.0])
+    assert_close(b.detach(), [0.5, 1.0])
+    assert_close(a.grad, [1.0, 1.0])
+    assert_close(b.grad, [1.0, 1.0])
+
+
+def test_fault_12_parameters_come_in_the_order_of_assignment(numpy_backend: Backend) -> None:
+    """Parameter order follows a set of names: it differs from process to process."""
+    layer, names = L.Layer(), [f"p{i * 7 % 40}" for i in range(40)]
+    for name in names:
+        setattr(layer, name, Parameter([0.0]))
+    assert [path for path, _ in layer.named_params()] == names
+
+
+def test_fault_13_weights(tmp_path: Path, strict: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """load_weights ignores wrong shapes; saving an uninitialized lazy layer writes an unreadable object array; saving
+    moves the model to the CPU and leaves it there; an unfinished save destroys the old file."""
+    path, model = tmp_path / "w.npz", L.Linear(2, in_size=3)
+    with pytest.raises(WeightsError, match="W has no size yet"):
+        L.Linear(2).save_weights(path)
+    assert not path.exists()
+    model.to("strict:device1").save_weights(path)
+    assert {str(p.backend) for p in model.params()} == {"strict:device1"}
+    with pytest.raises(WeightsError, match=r"W: the model has float32\[4, 2\], the file float32\[3, 2\]"):
+        L.Linear(2, in_size=4).load_weights(path)
+    before = path.read_bytes()
+
+    def full(*args: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="no space"):
+        L.Linear(9, in_size=9).save_weights(path)
+    assert path.read_bytes() == before
+
+
+def test_fault_16_state_and_streams(numpy_backend: Backend) -> None:
+    """Optimizer state is keyed by id(param); randomness only through the global generator; GPU get_item calls a
+    function that CuPy has removed; as published it cannot be imported with NumPy 1.24 or later (`np.int`)."""
+    layer = L.Layer()
+    optimizer = MomentumSGD(1.0, 0.5).setup(layer)
+    for _ in range(3):  # each Parameter may well stand where the last one stood in memory
+        layer.p = None
+        layer.p = Parameter([1.0])
+        layer.p.grad = Variable([1.0]).detach()
+        optimizer.update()
+        assert_close(layer.p.detach(), [0.0])
+    own = Generator(5)
+    first = own.bits(4).tolist()
+    dzcore.random.seed(1)
+    assert Generator(5).bits(4).tolist() == first
+    before = dzcore.random.get_state()
+    own.bits(4)
+    assert dzcore.random.get_state() == before
+    assert int(np.__version__.split(".")[0]) >= 2
+
+
+def test_fault_17_tests_that_can_fail(numpy_backend: Backend) -> None:
+    """Its tests: replacing the dropout scale by 1.0 passes all five dropout tests; deleting the scatter-add of get_item
+    passes all six of its tests (the gradient check returns a bool that nobody asserts)."""
+
+    class Wrong(Function):
+        def forward(self, x: Any) -> Any:
+            return x * x
+
+        def backward(self, gy: Variable) -> Variable:
+            return gy * self.inputs[0]
+
+    with pytest.raises(AssertionError, match="derivative 1"):
+        check_gradients(lambda x: Wrong()(x), [1.0, 2.0])
+    y = F.dropout(Variable(np.ones(1000)), 0.75)
+    assert set(y.data.tolist()) == {0.0, 4.0}
+    assert_close(dzcore.grad(F.sum(y), y)[0], [1.0] * 1000)
+    x = Variable([1.0, 2.0, 3.0])
+    x[[0, 0, 2, 0]].backward()
+    assert_close(x.grad, [3.0, 0.0, 1.0])
+
+
+def test_fault_18_the_others(backend: Backend) -> None:
+    """FreezeParam crashes; sum over a tuple of axes has no backward pass; expand_dims is wrong for negative axes;
+    matrix times vector has no gradient; leaky_relu's backward raises on 0-d input; x ** 1 has a NaN second derivative
+    at 0."""
+    frozen, learning = L.Linear(2, in_size=2), L.Linear(2, in_size=2)
+    old, new = values(frozen.W), values(learning.W)
+    F.sum(learning(frozen(Variable([[1.0, 2.0]])))).backward()
+    SGD(0.1).setup([*frozen.params(), *learning.params()]).add_hook(FreezeParam(frozen)).update()
+    assert values(frozen.W) == old
+    assert values(learning.W) != new
+    check_gradients(lambda x: F.sum(x, axis=(0, 2)), [[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]])
+    x = Variable([[1.0, 2.0, 3.0]])
+    assert [F.expand_dims(x, axis).shape for axis in (-1, -2, -3)] == [(1, 3, 1), (1, 1, 3), (1, 1, 3)]
+    check_gradients(F.matmul, [[1.0, 2.0], [3.0, 4.0]], [5.0, 6.0])
+    x = Variable(-2.0)
+    F.leaky_relu(x).backward()
+    assert_close(x.grad, 0.2)
+    x = Variable(0.0)
+    (g,) = dzcore.grad(x**1, x, create_graph=True)
+    (gg,) = dzcore.grad(g + x * 0.0, x)
+    assert float(g) == 1.0
+    assert float(gg) == 0.0
+
+
+def test_fault_19_numerics(backend: Backend) -> None:
+    """Sigmoid cross-entropy gives inf and NaN for large logits; binary cross-entropy clips at 0.999; log_softmax is
+    inexact in float32 at logits of 1e4; softmax cross-entropy turns a float32 backward pass into float64."""
+    x = Variable([-1e4, 1e4])
+    for t, want in (([0.0, 1.0], 0.0), ([1.0, 0.0], 1e4)):
+        x.cleargrad()
+        loss = F.sigmoid_cross_entropy(x, Variable(t))
+        loss.backward()
+        assert float(loss) == want
+        assert_close(x.grad, [-0.5 if t[0] else 0.0, 0.0 if t[1] else 0.5], atol=1e-30)
+    p = Variable([1 - 2.0**-20])
+    assert float(F.binary_cross_entropy(p, Variable([1.0]))) == pytest.approx(2.0**-20, rel=1e-5)
+    assert values(F.log_softmax(Variable([[1e4, 1e4 - 1.0]])))[1] == pytest.approx(-1.3132617, rel=1e-6)
+    x = Variable([[1.0, 2.0], [3.0, 0.0]])
+    F.softmax_cross_entropy(x, dzcore.asarray([0, 1])).backward()
+    assert backend.dtype_name(x.grad.dtype) == "float32"

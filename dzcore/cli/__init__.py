@@ -51,6 +51,8 @@ def _command(name: str) -> Callable[[Namespace], int]:
         from .evaluate import evaluate as command
     elif name == "predict":
         from .predict import predict as command
+    elif name == "summary":
+        from .summary import summary as command
     elif name == "bench":
         from .bench import bench as command
     elif name == "conformance":

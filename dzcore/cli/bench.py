@@ -11,6 +11,7 @@ from ..backend import Backend, current_backend, describe_backends, get_backend, 
 from ..errors import BackendError, DzcoreError
 from ..io import atomic_write
 from .measure import Tally, open_backend
+from .parser import complete
 from .recipe import Recipe
 from .train import check_writable, make_optimizer, prepare, steps
 
@@ -45,6 +46,7 @@ HEAD = f"{'first epoch':>11}  {'an epoch':>10}  {'samples/s':>11}  {'loss':>9}  
 
 def bench(arguments: Namespace) -> int:
     """Train on one backend after the other, and print a line for each as it is done."""
+    complete(arguments)
     backends, unusable = _choose(arguments.backends)
     _check(arguments)
     width = max(len("backend"), *(len(str(each)) for each in (*backends, *unusable)))

@@ -17,7 +17,7 @@ def evaluate(arguments: Namespace) -> int:
     with use_backend(backend):
         model, recipe = load(arguments.weights)
         name = arguments.dataset or recipe.dataset
-        dataset = open_dataset(name, arguments.data, train=False)
+        dataset = open_dataset(name, arguments.data, train=False, flat=recipe.flat)
         inputs, classes = math.prod(dataset[0][0].shape), len(class_names(name))
         if (inputs, classes) != (recipe.inputs, recipe.classes):
             raise UsageError(

@@ -1,17 +1,25 @@
 """The arguments of `dz`, and what is wrong with them."""
 
 import math
-from argparse import ArgumentParser, ArgumentTypeError, _SubParsersAction
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, _SubParsersAction
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .._version import __version__
 
-__all__ = ["ACTIVATIONS", "DATASETS", "OPTIMIZERS", "UsageError", "make_parser"]
+__all__ = ["ACTIVATIONS", "DATASETS", "MODELS", "NETWORKS", "OPTIMIZERS", "UsageError", "complete", "make_parser"]
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "spiral")
 ACTIVATIONS = ("relu", "sigmoid", "tanh")
 OPTIMIZERS = ("sgd", "momentum", "adagrad", "adadelta", "adam", "adamw")
+
+#: What each model can be told, and what it is if nothing is said.
+MODELS: dict[str, dict[str, Any]] = {
+    "mlp": {"hidden": (100, 100), "activation": "relu", "dropout": 0.0, "batch_size": 32, "epochs": 20},
+    "lenet": {"dropout": 0.5, "batch_size": 100, "epochs": 6},
+}
+
+NETWORKS = ("mlp", "lenet", "vgg16", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "squeezenet")
 
 
 class UsageError(Exception):
@@ -46,8 +54,25 @@ def make_parser() -> ArgumentParser:
     predict.add_argument("images", nargs="+", metavar="IMAGE", help="a PNG or JPEG file")
     predict.add_argument("--invert", action="store_true", help="for dark strokes on light paper")
     _add_backend(predict)
+
+    summary = _add(commands, "summary", "show the layers of a network: output shapes, parameters, memory")
+    summary.add_argument("network", choices=NETWORKS, metavar="MODEL", help=", ".join(NETWORKS))
+    summary.add_argument(
+        "--input", type=_sizes, metavar="N,N,...", help="the shape of one sample, such as 3,224,224; default: the usual"
+    )
+    _add_backend(summary)
     _add_conformance(_add(commands, "conformance", "test whether a backend does what dzcore expects of it"))
     return parser
+
+
+def complete(arguments: Namespace) -> None:
+    """Fill in what was left out of `dz train` or `dz bench`, and refuse what the model cannot be told."""
+    known = MODELS[arguments.model]
+    for name in MODELS["mlp"]:
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, known.get(name))
+        elif name not in known:
+            raise UsageError(f"argument --{name}: {arguments.model} has layers of its own; leave it out")
 
 
 def _add(commands: "_SubParsersAction[_Parser]", name: str, text: str) -> _Parser:
@@ -55,7 +80,7 @@ def _add(commands: "_SubParsersAction[_Parser]", name: str, text: str) -> _Parse
 
 
 def _add_train(train: _Parser) -> None:
-    _add_training(train, epochs="default: 20", default=20)
+    _add_training(train, epochs=_default("epochs"), default=None)
     _add_backend(train)
     train.add_argument("--output", default="model.npz", metavar="FILE", help="for the weights, default: model.npz")
     train.add_argument("--plot", metavar="FILE", help="for a picture of loss and accuracy, such as curve.png")
@@ -73,26 +98,25 @@ def _add_bench(bench: _Parser) -> None:
     bench.add_argument("--json", metavar="FILE", help="for the times and losses of all epochs")
 
 
-def _add_training(train: _Parser, epochs: str, default: int) -> None:
+def _add_training(train: _Parser, epochs: str, default: int | None) -> None:
     """Add what decides the numbers of a training."""
     train.add_argument("--dataset", choices=DATASETS, default="digits", help="default: digits, which is always there")
     _add_data(train)
-    train.add_argument("--model", choices=("mlp",), default="mlp", help="default: mlp")
+    train.add_argument("--model", choices=tuple(MODELS), default="mlp", help="default: mlp; lenet is for mnist")
     train.add_argument(
         "--hidden",
         type=_sizes,
-        default=(100, 100),
         metavar="N,N,...",
-        help="sizes of the hidden layers, default: 100,100",
+        help="sizes of the hidden layers of mlp, default: 100,100",
     )
-    train.add_argument("--activation", choices=ACTIVATIONS, default="relu", help="default: relu")
+    train.add_argument("--activation", choices=ACTIVATIONS, help="of mlp, default: relu")
     train.add_argument(
-        "--dropout", type=_dropout, default=0.0, metavar="P", help="the share of values that is dropped, default: 0"
+        "--dropout", type=_dropout, metavar="P", help=f"the share of values that is dropped, {_default('dropout')}"
     )
     train.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
     train.add_argument("--lr", type=_rate, metavar="RATE", help="learning rate, default: the optimizer's")
     train.add_argument("--epochs", type=_count, default=default, metavar="N", help=epochs)
-    train.add_argument("--batch-size", type=_count, default=32, metavar="N", help="default: 32")
+    train.add_argument("--batch-size", type=_count, metavar="N", help=_default("batch_size"))
     train.add_argument(
         "--seed",
         type=_seed,
@@ -100,6 +124,10 @@ def _add_training(train: _Parser, epochs: str, default: int) -> None:
         metavar="N",
         help="of weights, order and dropout, default: 0; same seed, same run",
     )
+
+
+def _default(name: str) -> str:
+    return f"default: {MODELS['mlp'][name]}, for lenet {MODELS['lenet'][name]}"
 
 
 def _add_weights(parser: _Parser) -> None:

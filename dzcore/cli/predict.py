@@ -22,7 +22,8 @@ def predict(arguments: Namespace) -> int:
         if size is None:
             raise UsageError(f"argument WEIGHTS: the network was trained on {recipe.dataset}, which has no pictures")
         pixels = b"".join(read_image(path, size, arguments.invert) for path in arguments.images)
-        raw = backend.from_host(HostArray("uint8", (len(arguments.images), size[0] * size[1]), pixels))
+        form = (size[0] * size[1],) if recipe.flat else (1, *size)
+        raw = backend.from_host(HostArray("uint8", (len(arguments.images), *form), pixels))
         x = backend.xp.astype(raw, backend.dtype("float32")) * (1 / 255)
         scores = F.softmax(model(x)).to_host()
     flat, names = memoryview(scores.buffer).cast("B").cast("f").tolist(), class_names(recipe.dataset)

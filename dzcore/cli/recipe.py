@@ -1,6 +1,7 @@
 """What a network is made of: enough to build it again, in a file beside its weights."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -8,14 +9,15 @@ from .. import functions as F
 from ..datasets import MNIST, Dataset, Digits, FashionMNIST, Pictures, Spiral
 from ..errors import DataError, WeightsError
 from ..io import atomic_write
-from ..models import MLP, Model
+from ..models import MLP, LeNet, Model
 from .parser import ACTIVATIONS, DATASETS, UsageError
 
-__all__ = ["SETS", "Recipe", "build", "load", "open_dataset", "save"]
+__all__ = ["SETS", "Recipe", "build", "check_model", "load", "open_dataset", "save"]
 
 SETS: dict[str, type[Dataset]] = {"digits": Digits, "mnist": MNIST, "fashion-mnist": FashionMNIST, "spiral": Spiral}
 FORMAT = "dzcore network"
 VERSION = 1
+SMALLEST = 16  #: pixels a side of the pictures that LeNet takes
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Recipe:
         sizes = (self.inputs, *self.hidden, self.classes)
         right = (
             self.dataset in DATASETS
-            and self.model == "mlp"
+            and (self.model == "mlp" or (self.model == "lenet" and _suits_lenet(self)))
             and self.activation in ACTIVATIONS
             and all(type(n) is int and n >= 1 for n in sizes)
             and type(self.dropout) in (int, float)
@@ -43,12 +45,33 @@ class Recipe:
         if not right:
             raise ValueError(f"{self} is no network that this dzcore knows")
 
+    @property
+    def flat(self) -> bool:
+        """Whether the network takes pictures as vectors."""
+        return self.model == "mlp"
+
     def __str__(self) -> str:
         return f"{self.model} {'-'.join(map(str, (self.inputs, *self.hidden, self.classes)))} ({self.activation})"
 
 
+def _suits_lenet(recipe: Recipe) -> bool:
+    size = picture_size(recipe.dataset)
+    return size is not None and min(size) >= SMALLEST and math.prod(size) == recipe.inputs and not recipe.hidden
+
+
+def check_model(model: str, dataset: str) -> None:
+    """Raise UsageError for a network that cannot take what is in a data set."""
+    size = picture_size(dataset)
+    if model == "lenet" and (size is None or min(size) < SMALLEST):
+        what = f"lenet takes pictures of at least {SMALLEST}×{SMALLEST} pixels, and {dataset} has "
+        what += "none" if size is None else f"{size[0]}×{size[1]}"
+        raise UsageError(f"argument --model: {what}; give --dataset mnist, or --model mlp")
+
+
 def build(recipe: Recipe) -> Model:
     """Make the network, with new weights."""
+    if recipe.model == "lenet":
+        return LeNet(recipe.classes, dropout=recipe.dropout)
     activation = {"relu": F.relu, "sigmoid": F.sigmoid, "tanh": F.tanh}[recipe.activation]
     sizes = (*recipe.hidden, recipe.classes)
     return MLP(sizes, activation, dropout=recipe.dropout, in_size=recipe.inputs)
@@ -94,16 +117,16 @@ def _read(path: str) -> Recipe:
         ) from error
 
 
-def open_dataset(name: str, data: str | None, train: bool) -> Dataset:
-    """Open one part of a data set, from the folder `data` if one is given."""
-    if not issubclass(SETS[name], MNIST):
-        if data is not None:
-            raise UsageError(f"argument --data: {name} needs no folder; leave it out, or give --dataset mnist")
-        return SETS[name](train=train)
+def open_dataset(name: str, data: str | None, train: bool, flat: bool = True) -> Dataset:
+    """Open one part of a data set, from the folder `data` if one is given; pictures are vectors if they are `flat`."""
+    known = SETS[name]
+    options: dict[str, Any] = {"flat": flat} if issubclass(known, Pictures) else {}
     if data is None:
-        return SETS[name](train=train)
+        return known(train=train, **options)
+    if not issubclass(known, MNIST):
+        raise UsageError(f"argument --data: {name} needs no folder; leave it out, or give --dataset mnist")
     try:
-        return SETS[name](train=train, root=data)  # type: ignore[call-arg]  # an MNIST has one
+        return known(train=train, root=data, **options)
     except DataError as error:
         raise UsageError(f"argument --data: {error}") from error
 

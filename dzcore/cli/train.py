@@ -19,9 +19,9 @@ from ..errors import DzcoreError
 from ..models import Model
 from ..optimizers import SGD, AdaDelta, AdaGrad, Adam, AdamW, MomentumSGD, Optimizer
 from .measure import Tally, evaluate_model, open_backend
-from .parser import UsageError
+from .parser import UsageError, complete
 from .progress import Epoch, Progress, make_progress
-from .recipe import Recipe, build, class_names, open_dataset, save
+from .recipe import Recipe, build, check_model, class_names, open_dataset, save
 
 __all__ = ["train"]
 
@@ -32,6 +32,7 @@ RULES: dict[str, Any] = {
 
 def train(arguments: Namespace) -> int:
     """Train as the arguments say; everything that can be wrong with them is found before the first step."""
+    complete(arguments)
     backend = open_backend(arguments.backend)
     optimizer = make_optimizer(arguments.optimizer, arguments.lr)
     check_output(arguments.output)
@@ -41,7 +42,7 @@ def train(arguments: Namespace) -> int:
         check_plot(arguments.plot)
     with use_backend(backend):
         recipe, model, loader = prepare(arguments, optimizer)
-        test = open_dataset(arguments.dataset, arguments.data, False)
+        test = open_dataset(arguments.dataset, arguments.data, False, recipe.flat)
         history: list[Epoch] = []
         begin, stopped = time.perf_counter(), False
         with interruptible() as interrupted, make_progress(arguments.epochs, loader.data_size) as progress:
@@ -69,11 +70,12 @@ def train(arguments: Namespace) -> int:
 
 def prepare(arguments: Namespace, optimizer: Optimizer) -> tuple[Recipe, Model, DataLoader]:
     """Open the training data and make the network, with the weights that follow from the seed."""
-    training = open_dataset(arguments.dataset, arguments.data, True)
+    check_model(arguments.model, arguments.dataset)
+    training = open_dataset(arguments.dataset, arguments.data, True, flat=arguments.model == "mlp")
     random.seed(arguments.seed)
     recipe = Recipe(
-        arguments.dataset, arguments.model, math.prod(training[0][0].shape), arguments.hidden,
-        len(class_names(arguments.dataset)), arguments.activation, arguments.dropout,
+        arguments.dataset, arguments.model, math.prod(training[0][0].shape), arguments.hidden or (),
+        len(class_names(arguments.dataset)), arguments.activation or "relu", arguments.dropout,
     )  # fmt: skip
     model = build(recipe)
     optimizer.setup(model)

@@ -1,14 +1,16 @@
 """DataLoader: a data set in batches, in a new order every epoch."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable
 from copy import copy
 from typing import Any
 
 from .. import random
 from ..backend import Backend, get_backend
-from ..datasets import ArrayDataset, Dataset
+from ..datasets.base import numbers
 from ..graph.variable import transfer
+from .sources import Stream, as_source
+from .workers import END, KINDS, Workers, make, send
 
 __all__ = ["DataLoader"]
 
@@ -16,14 +18,24 @@ __all__ = ["DataLoader"]
 class DataLoader:
     """An iterator over the batches (x, t) of a data set, as arrays of a backend.
 
-    `dataset` is a Dataset, a pair (tuple) of arrays x and t, an array, or any sequence of pairs (x, t). Every `for`
-    loop is an epoch with an order of its own, drawn from the stream `seed`, or from dzcore's default one; it is
-    the same on every backend. `drop_last` leaves out a last batch that is not full.
+    `dataset` is a Dataset, a pair (tuple) of arrays x and t, an array, any sequence of pairs (x, t), or, with
+    `shuffle=False`, anything that can be iterated and yields such pairs. `collate` makes a batch of a list of items
+    instead: then items may be anything, and a batch is what it returns, whose arrays, also those in tuples, lists and
+    dicts, are moved to where the batches go.
+
+    Every `for` loop is an epoch with an order of its own, drawn from the stream `seed`, or from dzcore's default one;
+    it is the same on every backend. `drop_last` leaves out a last batch that is not full. What a batch draws at random
+    (transforms) comes from a stream of its own, which follows from where that of the order was: batches are the same
+    with any `prefetch` and `workers`.
 
     The batches are on the data set's backend, or on `backend`; with `gpu` on the best accelerator. A copy of the
     data is kept there if it is elsewhere, and `dataset` stays where it is. With `prefetch` no copy is kept: as many
-    batches are made and sent there ahead of the one that is asked for, while the device works. Order and values are
-    the same; only transforms that draw random numbers draw them earlier.
+    batches are made and sent there ahead of the one that is asked for, while the device works.
+
+    With `workers`, as many threads, or processes with `kind="process"`, make the batches of an epoch ahead of time,
+    where the data set is; this one sends them. An error comes in the place of its batch. Workers live until the
+    end of the epoch, `reset()`, or the end of the loader. The one of a stream is a thread. Processes work on a copy of
+    the data set, whose class and transforms they must be able to import.
 
     >>> import dzcore
     >>> loader = DataLoader(dzcore.datasets.Digits(), batch_size=100)
@@ -42,86 +54,172 @@ class DataLoader:
         seed: int | None = None,
         backend: str | Backend | None = None,
         prefetch: int = 0,
+        workers: int = 0,
+        kind: str = "thread",
+        collate: Callable[[list[Any]], Any] | None = None,
     ) -> None:
         self.batch_size = _whole("batch_size", batch_size, 1)
         self.prefetch = _whole("prefetch", prefetch, 0)
+        self.workers = _whole("workers", workers, 0)
         if gpu and backend is not None:
             raise ValueError(f"gpu=True and backend={str(backend)!r} both say where the batches go; give one of them")
-        self.dataset = self._source = as_dataset(dataset)
+        self.dataset: Any = as_source(dataset, paired=collate is None)
+        self._source: Any = self.dataset
         self.backend = self._home = self.dataset.backend
-        self.data_size = len(self.dataset)
-        if not self.data_size:
-            raise ValueError("dataset is empty; there is nothing to load")
-        self.shuffle = shuffle
-        self.drop_last = drop_last
-        full, rest = divmod(self.data_size, self.batch_size)
-        self.max_iter = full + (rest > 0 and not drop_last)  #: the number of batches of an epoch
+        self.shuffle, self.drop_last, self.kind, self.collate = shuffle, drop_last, kind, collate
         self.generator = random.default_generator if seed is None else random.Generator(seed)
+        self._epochs = 0
+        self._measure()
+        self._crew: Workers | None = None
         self.reset()
         if gpu:
             self.to_gpu()
         else:
             self.to(self.backend if backend is None else backend)
 
+    def _measure(self) -> None:
+        """Set the sizes, and check the options that depend on what the data set is."""
+        if self.kind not in KINDS:
+            raise ValueError(f"kind={self.kind!r} must be {' or '.join(map(repr, KINDS))}")
+        self.data_size: Any = None  #: the number of items; None for a stream
+        self.max_iter: Any = None  #: the number of batches of an epoch; None for a stream
+        if isinstance(self.dataset, Stream):
+            if self.shuffle:
+                raise ValueError("dataset can only be read from its beginning to its end; give shuffle=False")
+            if self.workers > 1 or (self.workers and self.kind != "thread"):
+                raise ValueError(
+                    f"workers={self.workers}, kind={self.kind!r}: a stream is read by one thread; give workers=1"
+                )
+            self.dataset.drop_last = self.drop_last
+            return
+        self.data_size = len(self.dataset)
+        if not self.data_size:
+            raise ValueError("dataset is empty; there is nothing to load")
+        if self.workers and self.kind == "process" and self.backend.accelerator:
+            raise ValueError(f"kind='process' makes batches on the host, and dataset is on {self.backend}; move it")
+        full, rest = divmod(self.data_size, self.batch_size)
+        self.max_iter = full + (rest > 0 and not self.drop_last)
+
     def reset(self) -> None:
         """Begin a new epoch; its order is drawn when its first batch is asked for."""
+        if self._crew is not None:
+            self._crew.close()
+            self._crew = None
         self.iteration = 0
         self.index: Any = None
-        self._ready: deque[tuple[Any, Any]] = deque()  # batches from `iteration` on, on `backend`
+        self._stream: Stream | None = None  # what is read in this epoch, where that is a stream
+        self._end = self.max_iter
+        self._ready: deque[Any] = deque()  # batches from `iteration` on, on `backend`
         self._error: Exception | None = None  # what happened instead of the batch after them
 
     def __len__(self) -> int:
-        return self.max_iter
+        if self.max_iter is None:
+            raise TypeError("len() of a DataLoader over a stream; nobody knows how many batches will come")
+        return int(self.max_iter)
 
     def __iter__(self) -> "DataLoader":
         if self.iteration:
             self.reset()
         return self
 
-    def __next__(self) -> tuple[Any, Any]:
-        if self.iteration >= self.max_iter:
+    def __next__(self) -> Any:
+        self._fill()
+        if self._ready:
+            self.iteration += 1
+            return self._ready.popleft()
+        if self._error is None:
             self.reset()
             raise StopIteration
+        failure, self._error = self._error, None
+        try:
+            raise failure
+        finally:
+            del failure  # a traceback that holds itself would hold everything until the next garbage collection
+
+    next = __next__  #: DeZero's name
+
+    def _fill(self) -> None:
+        """Make the batch that comes next, and those ahead."""
         ready = self._ready
-        while self._error is None and len(ready) <= self.prefetch and self.iteration + len(ready) < self.max_iter:
+        while self._error is None and len(ready) <= self.prefetch and self.iteration + len(ready) != self._end:
+            i = self.iteration + len(ready)
+            if ready and self._crew is not None and not self._crew.ready(i):
+                return  # nobody waits for what is not asked for
             try:
-                ready.append(self._make(self.iteration + len(ready)))
+                batch = self._make(i)
             except Exception as error:  # raised in the place of its own batch; asked again, that batch is made again
                 self._error = error
-        if self._error is not None and not ready:
-            failure, self._error = self._error, None
-            try:
-                raise failure
-            finally:
-                del failure  # a traceback that holds itself would hold everything until the next garbage collection
-        self.iteration += 1
-        return ready.popleft()
+                if isinstance(self._source, Stream):
+                    self._end = i  # but what has been read cannot be read again
+                return
+            if batch is END:
+                self._end = i
+            else:
+                ready.append(batch)
 
-    def _make(self, i: int) -> tuple[Any, Any]:
-        """Gather batch `i` of the epoch, and send it to where the batches go."""
+    def _make(self, i: int) -> Any:
+        """Make batch `i` of the epoch, and send it to where the batches go."""
         own = self._source.backend
         if self.index is None:
-            self.index = self._order()
-        elif self._home is not own:  # the data have been moved in the middle of an epoch
+            self._begin()
+        elif self._home is not own and hasattr(self.index, "shape"):  # the data were moved in the middle of an epoch
             self.index = transfer(self.index, self._home, own)
         self._home = own  # where the index is
+        if self.workers:
+            batch = self._made(i)
+        else:
+            batch = make(self._stream or self._source, self._indices(i), self.collate, self._streams.branch(i))
+            if self.collate is None and own is self.backend:
+                return batch
+        return batch if batch is END else send(batch, self.backend, own)
+
+    def _begin(self) -> None:
+        """Draw the order of the epoch, and fix the random streams of its batches."""
+        self._streams = self.generator.branch(0 if self.shuffle else self._epochs)  # drawing the order moves it on
+        self._epochs += 1
+        if isinstance(self._source, Stream):
+            self._stream, self.index = self._source.begin(), ()
+            return
+        self.index = self._order()
+        self._length = int(self.index.shape[0])
+        if self.workers:
+            self.index = numbers(self.index, self._source.backend)
+
+    def _indices(self, i: int) -> Any:
+        if self._stream is not None:
+            return self.batch_size
         start = i * self.batch_size
-        batch = self._source.batch(self.index[start : min(start + self.batch_size, self.data_size)])
-        return _send(batch, own, self.backend)
+        return self.index[start : min(start + self.batch_size, self._length)]
+
+    def _made(self, i: int) -> Any:
+        """Wait for a worker's batch, and give the workers more to do."""
+        if self._crew is None:
+            source = copy(self._source) if self._source.vectorized else self._source  # the user may move his own
+            self._crew = Workers(self.workers, self.kind, self._stream or source, self.collate)
+        crew = self._crew
+        stop = i + 1 + max(self.prefetch, 2 * self.workers)
+        try:
+            for k in range(i, stop if self._end is None else min(stop, self._end)):
+                if k not in crew:
+                    crew.begin(k, self._indices(k), self._streams.branch(k))
+            return crew.result(i)
+        finally:
+            if not crew.close.alive:
+                self._crew = None  # others will be hired if somebody asks again
 
     def _order(self) -> Any:
         own = self._source.backend
         if self.shuffle:
-            return self.generator.permutation(self.data_size, backend=own)
-        return own.xp.arange(self.data_size, device=own.device)
+            return self.generator.permutation(len(self._source), backend=own)
+        return own.xp.arange(len(self._source), device=own.device)
 
     def to(self, backend: str | Backend) -> "DataLoader":
         """Let the batches be on a backend from now on, and return self."""
         target = get_backend(backend)
         source = self.dataset  # what makes items one by one does so where it is, and batches are moved
-        if source.vectorized and not self.prefetch and source.backend is not target:
+        if source.vectorized and not (self.prefetch or self.workers or self.collate) and source.backend is not target:
             source = copy(source).to(target)
-        ready = deque(_send(batch, self.backend, target) for batch in self._ready)
+        ready = deque(send(batch, target, self.backend) for batch in self._ready)
         self._source, self.backend, self._ready, self._error = source, target, ready, None
         return self
 
@@ -149,39 +247,3 @@ def _whole(name: str, number: Any, least: int) -> int:
     if number.__index__() < least:
         raise ValueError(f"{name}={number} must be at least {least}")
     return int(number.__index__())
-
-
-def _send(batch: tuple[Any, Any], source: Backend, target: Backend) -> tuple[Any, Any]:
-    x, t = batch
-    return transfer(x, source, target), None if t is None else transfer(t, source, target)
-
-
-class _Items(Dataset):
-    """A sequence of pairs as a data set."""
-
-    def __init__(self, items: Sequence[Any]) -> None:
-        self.items = items
-        super().__init__()
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: Any) -> tuple[Any, Any]:
-        item = self.items[index]
-        if not (isinstance(item, (tuple, list)) and len(item) == 2):
-            raise TypeError(f"dataset[{index}] is a {type(item).__name__}; a DataLoader takes pairs (x, t)")
-        return item[0], item[1]
-
-
-def as_dataset(data: Any) -> Dataset:
-    """Return a Dataset as it is, and make one of a pair of arrays, an array, or a sequence of pairs."""
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, tuple) and len(data) == 2 and all(hasattr(each, "shape") for each in data):
-        return ArrayDataset(*data)
-    if hasattr(data, "shape") and hasattr(data, "dtype"):
-        return ArrayDataset(data)
-    if hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, (str, bytes, dict)):
-        return _Items(data)
-    kind = type(data).__name__
-    raise TypeError(f"dataset is a {kind}; give a Dataset, a tuple of two arrays, or a sequence of pairs (x, t)")

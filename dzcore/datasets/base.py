@@ -102,7 +102,7 @@ class Dataset:
     def batch(self, indices: Any) -> tuple[Any, Any]:
         """Return the items at `indices`, integers in [0, n), as two arrays (len(indices), …) on `backend`."""
         if not self.vectorized:
-            xs, ts = zip(*[self[i] for i in numbers(indices, self.backend)], strict=True)
+            xs, ts = zip(*items(self, numbers(indices, self.backend)), strict=True)
             return stack(xs, self.backend), stack(ts, self.backend)
         own = self.backend
         if not hasattr(indices, "shape"):
@@ -141,6 +141,18 @@ class ArrayDataset(Dataset):
         self.data, self.label = data, label
         if label is not None and (n := len(self)) != (m := _length(self.label)):
             raise ValueError(f"data has {n} items and label has {m}; there must be one label for each item")
+
+
+def items(dataset: Any, indices: Sequence[int]) -> list[Any]:
+    """Return the items at `indices`; an error says which one it came with."""
+    found = []
+    for i in indices:
+        try:
+            found.append(dataset[i])
+        except Exception as error:
+            error.add_note(f"This happened to item {i} of the data set, of class {type(dataset).__name__}.")
+            raise
+    return found
 
 
 def stack(items: Sequence[Any], backend: Backend) -> Any:

@@ -14,8 +14,9 @@ FILE = Path(__file__).with_name("data") / "digits.csv.gz"
 class Digits(Pictures):
     """Handwritten digits, 8×8 pixels of 0 … 16: 1,442 to train with, 355 to test.
 
-    Every fifth picture of each digit is a test picture. Source: E. Alpaydin and C. Kaynak, Optical Recognition of
-    Handwritten Digits, UCI Machine Learning Repository, 1998, CC BY 4.0; see data/README.md.
+    x is float32 (64,) in [0, 1], or (1, 8, 8) with `flat=False`. Every fifth picture of each digit is a test picture.
+    Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998,
+    CC BY 4.0; see data/README.md.
 
     >>> len(Digits()), len(Digits(train=False))
     (1442, 355)

@@ -16,6 +16,8 @@ __all__ = ["MNIST", "FashionMNIST"]
 class MNIST(Pictures):
     """Handwritten digits, 28×28 pixels: 60,000 to train with, 10,000 to test (LeCun et al., 1998).
 
+    x is float32 (784,) in [0, 1], or (1, 28, 28) with `flat=False`.
+
     The original IDX files, such as `train-images-idx3-ubyte.gz`, are looked for in the folder `root`, where it is
     given, and else in those that the environment variable DZCORE_DATA names (`$DZCORE_DATA/mnist` and
     `$DZCORE_DATA`) and in the cache folder, to which they are downloaded in the end (this needs dzcore[data]).
@@ -49,11 +51,12 @@ class MNIST(Pictures):
         transform: Transform | None = None,
         target_transform: Transform | None = None,
         *,
+        flat: bool = True,
         root: str | os.PathLike[str] | None = None,
         backend: str | Backend | None = None,
     ) -> None:
         self.root = root
-        super().__init__(train, transform, target_transform, backend=backend)
+        super().__init__(train, transform, target_transform, flat=flat, backend=backend)
 
     def prepare(self) -> None:
         """Find the two files of this part, and read them."""

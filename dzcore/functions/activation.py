@@ -1,11 +1,12 @@
 """Activation functions, with their gradients."""
 
+from math import pi, sqrt
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
-from .shape import normalize_axis
+from .reduce import Axis, _layout
 
-__all__ = ["leaky_relu", "log_softmax", "relu", "sigmoid", "softmax", "softplus"]
+__all__ = ["elu", "gelu", "leaky_relu", "log_softmax", "relu", "sigmoid", "silu", "softmax", "softplus"]
 
 
 #: Before e⁻ˣ overflows; further left the result is that of this point, next to the smallest normal number.
@@ -42,27 +43,82 @@ def softplus(xp: Any, x: Any) -> Any:
     return xp.logaddexp(x, xp.zeros_like(x))
 
 
+@rule(x=lambda xp, gy, x, alpha: xp.where(x > 0, gy, gy * (xp.exp(xp.minimum(x, 0.0)) * alpha)))
+def _elu(xp: Any, x: Any, /, alpha: float) -> Any:
+    return xp.where(x > 0, x, xp.expm1(xp.minimum(x, 0.0)) * alpha)
+
+
+def elu(x: Any, alpha: float = 1.0) -> Variable:
+    """Calculate x where it is positive, alpha (eˣ - 1) elsewhere (Clevert et al., ICLR 2016)."""
+    return _elu(x, float(alpha))
+
+
+def _gated(xp: Any, x: Any, z: Any) -> Any:
+    """Return x · sigmoid(z), where x and z have one sign; it is x e⁻|ᶻ| / (1 + e⁻|ᶻ|) on the left, 0 in the limit."""
+    e = xp.exp(-xp.abs(z))
+    return xp.where(z > 0, x, x * e) / (e + 1.0)
+
+
+@rule(x=lambda xp, gy, x, y: gy * _silu_slope(xp, x, y))
+def silu(xp: Any, x: Any) -> Any:
+    """Calculate x · sigmoid(x), also known as swish (Elfwing et al., Neural Networks 107, 2018)."""
+    return _gated(xp, x, x)
+
+
+def _silu_slope(xp: Any, x: Any, y: Any) -> Any:
+    s = xp.sigmoid(x)
+    return s + xp.minimum(y, 100.0) * (1.0 - s)  # 1 - s is 0 before that, and large y would not fit into float16
+
+
+_GELU, _CUBIC = 2.0 * sqrt(2.0 / pi), 0.044715
+
+
+def _inner(xp: Any, x: Any) -> tuple[Any, Any]:
+    """Return z with 0.5 (1 + tanh(z / 2)) = sigmoid(z) as the gate of `gelu`, and dz/dx.
+
+    Beyond ±10 the gate is within 1e-37 of 0 or 1, and cubes would not fit into float16.
+    """
+    x = xp.clip(x, -10.0, 10.0)
+    square = x * x * _CUBIC
+    return x * (square + 1.0) * _GELU, (square * 3.0 + 1.0) * _GELU
+
+
+def _gelu_gradient(xp: Any, gy: Any, x: Any, y: Any) -> Any:
+    z, slope = _inner(xp, x)
+    s = xp.sigmoid(z)
+    return gy * (s + xp.minimum(y, 10.0) * (1.0 - s) * slope)
+
+
+@rule(x=_gelu_gradient)
+def gelu(xp: Any, x: Any) -> Any:
+    """Calculate 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))) (Hendrycks and Gimpel, arXiv:1606.08415, 2016).
+
+    That is their approximation of x times the normal distribution function, which the array API does not have.
+    """
+    return _gated(xp, x, _inner(xp, x)[0])
+
+
 @rule(x=lambda xp, gy, y, axis: (gy - xp.sum(gy * y, axis=axis, keepdims=True)) * y)
-def _softmax(xp: Any, x: Any, /, axis: int) -> Any:
+def _softmax(xp: Any, x: Any, /, axis: Any) -> Any:
     y = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
     y /= xp.sum(y, axis=axis, keepdims=True)
     return y
 
 
-def softmax(x: Any, axis: int = 1) -> Variable:
-    """Calculate eˣ / Σ eˣ over an axis."""
+def softmax(x: Any, axis: Axis = 1) -> Variable:
+    """Calculate eˣ / Σ eˣ over axes."""
     x = as_variable(x)
-    return _softmax(x, normalize_axis(axis, x.ndim))
+    return _softmax(x, _layout(x.shape, axis)[0])
 
 
 @rule(x=lambda xp, gy, y, axis: gy - xp.exp(y) * xp.sum(gy, axis=axis, keepdims=True))
-def _log_softmax(xp: Any, x: Any, /, axis: int) -> Any:
+def _log_softmax(xp: Any, x: Any, /, axis: Any) -> Any:
     y = x - xp.max(x, axis=axis, keepdims=True)
     y -= xp.log(xp.sum(xp.exp(y), axis=axis, keepdims=True))
     return y
 
 
-def log_softmax(x: Any, axis: int = 1) -> Variable:
-    """Calculate x - log Σ eˣ over an axis, accurately for large x."""
+def log_softmax(x: Any, axis: Axis = 1) -> Variable:
+    """Calculate x - log Σ eˣ over axes, accurately for large x."""
     x = as_variable(x)
-    return _log_softmax(x, normalize_axis(axis, x.ndim))
+    return _log_softmax(x, _layout(x.shape, axis)[0])

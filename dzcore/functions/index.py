@@ -10,7 +10,7 @@ from typing import Any
 from ..graph import Variable, as_variable, rule
 from .shape import flip, moveaxis, normalize_axis, reshape
 
-__all__ = ["get_item", "sort", "take", "take_along_axis"]
+__all__ = ["embed_id", "get_item", "sort", "take", "take_along_axis"]
 
 Shape = tuple[int, ...]
 
@@ -55,8 +55,11 @@ def _gather(x: Variable, index: Any) -> Variable:
     return reshape(flat, (*index.shape, *x.shape[1:]))
 
 
-def _indices(index: Any, x: Variable, size: int, name: str) -> Any:
-    """Return indices as int64 on the backend of x, checked against [-size, size) where the host sees them, wrapped."""
+def _indices(index: Any, x: Variable, size: int, name: str, wrap: bool = True) -> Any:
+    """Return indices as int64 on the backend of x, in [0, size) where the host sees them.
+
+    With `wrap`, those from -size on count from the end.
+    """
     array = as_variable(index if isinstance(index, Variable) else _on(index, x), x.backend)._data
     kind = x.backend.dtype_name(array.dtype)
     if "int" not in kind:
@@ -66,11 +69,12 @@ def _indices(index: Any, x: Variable, size: int, name: str) -> Any:
         array = xp.astype(array, x.backend.dtype("int64"))
     if not x.backend.accelerator and 0 not in array.shape:
         low, high = int(xp.min(array)), int(xp.max(array))
-        if low < -size or high >= size:
-            raise IndexError(f"{name} holds {low if low < -size else high}, out of bounds for {size} elements")
+        lowest = -size if wrap else 0
+        if low < lowest or high >= size:
+            raise IndexError(f"{name} holds {low if low < lowest else high}, out of bounds for {size} elements")
         if low >= 0:
             return array
-    return xp.where(array < 0, array + size, array)
+    return xp.where(array < 0, array + size, array) if wrap else array
 
 
 def _on(index: Any, x: Variable) -> Any:
@@ -90,6 +94,16 @@ def take(x: Any, indices: Any, *, axis: int | None = None) -> Variable:
         return _gather(x, index)
     width = len(index.shape)
     return moveaxis(_gather(moveaxis(x, axis, 0), index), range(width), range(axis, axis + width))
+
+
+def embed_id(x: Any, W: Any) -> Variable:
+    """Pick a row of W (size, …) for each integer of x (…); rows that are picked again add up their gradients.
+
+    Integers outside [0, size) raise IndexError; on an accelerator, where looking at them would make the host wait, the
+    result is the library's own.
+    """
+    W = as_variable(W)
+    return _gather(W, _indices(x, W, W.shape[0], "x", wrap=False))
 
 
 def take_along_axis(x: Any, indices: Any, *, axis: int = -1) -> Variable:

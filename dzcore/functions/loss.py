@@ -1,33 +1,54 @@
-"""Losses and the accuracy."""
+"""Losses and the accuracy.
+
+Every loss has a `reduction` of the losses of the elements (of cross-entropies: of the samples) to one number:
+
+- "batchmean", the default, divides their sum by len(x), as DeZero does: a mean over samples, whose losses are sums.
+- "mean" divides it by how many there are, as PyTorch does (softmax_cross_entropy: by the weight of those that count).
+- "sum" is the sum, and "none" leaves them as they are.
+"""
 
 from math import nan, prod
+from operator import index as index_of
 from typing import Any
 
 from ..graph import Variable, as_variable, rule
 from ..graph.rule import extension
-from .math import abs, clip, log
-from .reduce import mean
+from ..graph.variable import is_scalar
+from .activation import log_softmax, softplus
+from .index import take, take_along_axis
+from .math import abs, clip, log, log1p, where
+from .reduce import mean, sum
+from .shape import astype, moveaxis, normalize_axis, reshape
 
 __all__ = [
-    "accuracy", "binary_cross_entropy", "mean_absolute_error", "mean_squared_error", "sigmoid_cross_entropy",
-    "softmax_cross_entropy",
+    "accuracy", "binary_cross_entropy", "huber_loss", "mean_absolute_error", "mean_squared_error",
+    "sigmoid_cross_entropy", "softmax_cross_entropy",
 ]  # fmt: skip
 
-
-@rule(
-    x0=lambda gy, x0, x1: gy * ((x0 - x1) * (2.0 / _count(x0))),
-    x1=lambda gy, x0, x1: gy * ((x1 - x0) * (2.0 / _count(x0))),
-)
-def _mean_squared_error(xp: Any, x0: Any, x1: Any) -> Any:
-    difference = x0 - x1
-    return xp.mean(difference * difference)
+REDUCTIONS = ("batchmean", "mean", "sum", "none")
 
 
-def _count(x: Any) -> float:
-    return float(prod(x.shape))
+def _check(reduction: str) -> None:
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction={reduction!r} must be one of {', '.join(map(repr, REDUCTIONS))}")
 
 
-def _pair(x0: Any, x1: Any, name: str) -> tuple[Variable, Variable]:
+def _reduced(loss: Variable, reduction: str) -> Variable:
+    """Reduce the losses of elements, the first axis being that of samples."""
+    if reduction in ("none", "sum"):
+        return loss if reduction == "none" else sum(loss)
+    return _rescaled(mean(loss), reduction, loss.shape)  # not from the sum, which may be more than float16 can hold
+
+
+def _rescaled(average: Variable, reduction: str, shape: tuple[int, ...]) -> Variable:
+    """Make of the mean of losses of this shape what `reduction` says."""
+    factor = prod({"batchmean": shape[1:], "mean": (), "sum": shape}[reduction])
+    return average if factor == 1 else average * float(factor)
+
+
+def _pair(x0: Any, x1: Any, name: str, reduction: str) -> tuple[Variable, Variable]:
+    """Return predictions and targets as Variables of one shape."""
+    _check(reduction)
     x0 = as_variable(x0, x1.backend if isinstance(x1, Variable) else None)
     x1 = as_variable(x1, x0.backend)
     if x0.shape != x1.shape:
@@ -37,18 +58,57 @@ def _pair(x0: Any, x1: Any, name: str) -> tuple[Variable, Variable]:
     return x0, x1
 
 
-def mean_squared_error(x0: Any, x1: Any) -> Variable:
-    """Calculate the mean of (x0 - x1)² over all elements."""
-    x0, x1 = _pair(x0, x1, "mean_squared_error")
-    if x0.dtype != x1.dtype:
-        return mean((x0 - x1) ** 2)
-    return _mean_squared_error(x0, x1)
+def _as_targets(t: Any, x: Variable) -> Variable:
+    """Return t as a Variable of x's dtype; a nested list may stand for it."""
+    if isinstance(t, (list, tuple)):
+        t = Variable(t, backend=x.backend).detach()
+    t = as_variable(t, x.backend)
+    return t if t.dtype == x.dtype else astype(t, x.dtype)
 
 
-def mean_absolute_error(x0: Any, x1: Any) -> Variable:
-    """Calculate the mean of |x0 - x1| over all elements."""
-    x0, x1 = _pair(x0, x1, "mean_absolute_error")
-    return mean(abs(x0 - x1))
+# Regression ----------------------------------------------------------------------------------------------------------
+
+
+@rule(
+    elementwise=True,
+    x0=lambda gy, x0, x1: gy * ((x0 - x1) * 2.0),
+    x1=lambda gy, x0, x1: gy * ((x1 - x0) * 2.0),
+)
+def _squared_difference(xp: Any, x0: Any, x1: Any) -> Any:
+    d = x0 - x1
+    return d * d
+
+
+def mean_squared_error(x0: Any, x1: Any, *, reduction: str = "batchmean") -> Variable:
+    """Calculate (x0 - x1)², reduced."""
+    return _reduced(_squared_difference(*_pair(x0, x1, "mean_squared_error", reduction)), reduction)
+
+
+def mean_absolute_error(x0: Any, x1: Any, *, reduction: str = "batchmean") -> Variable:
+    """Calculate |x0 - x1|, reduced."""
+    x0, x1 = _pair(x0, x1, "mean_absolute_error", reduction)
+    return _reduced(abs(x0 - x1), reduction)
+
+
+@rule(
+    elementwise=True,
+    x0=lambda xp, gy, x0, x1, delta: gy * xp.clip(x0 - x1, -delta, delta),
+    x1=lambda xp, gy, x0, x1, delta: gy * xp.clip(x1 - x0, -delta, delta),
+)
+def _huber(xp: Any, x0: Any, x1: Any, /, delta: float) -> Any:
+    d = xp.abs(x0 - x1)
+    inner = xp.minimum(d, delta)
+    return inner * (d - inner * 0.5)
+
+
+def huber_loss(x0: Any, x1: Any, delta: float = 1.0, *, reduction: str = "batchmean") -> Variable:
+    """Calculate d² / 2 for d = |x0 - x1| up to delta, delta (d - delta / 2) beyond, reduced.
+
+    (Huber, Annals of Mathematical Statistics 35, 1964)
+    """
+    if not delta > 0:
+        raise ValueError(f"delta={delta!r} must be positive")
+    return _reduced(_huber(*_pair(x0, x1, "huber_loss", reduction), float(delta)), reduction)
 
 
 # Classification ------------------------------------------------------------------------------------------------------
@@ -95,58 +155,168 @@ def _softmax_cross_entropy(xp: Any, x: Any, /, t: Any) -> Any:
     return xp.cross_entropy(x, t)
 
 
-def softmax_cross_entropy(x: Any, t: Any) -> Variable:
-    """Calculate the mean of log Σⱼ exp(xⱼ) - x_t, the cross-entropy of softmax(x) against the classes t.
+def softmax_cross_entropy(
+    x: Any,
+    t: Any,
+    *,
+    axis: int = 1,
+    weight: Any = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
+    reduction: str = "batchmean",
+) -> Variable:
+    """Calculate the cross-entropy of softmax(x) against t: log Σⱼ exp(xⱼ) - x_t, reduced.
 
     Args:
-        x: Scores (n, classes), floating-point.
-        t: The right class of each row (n,), integers in [0, classes). Others raise ValueError; on an accelerator,
-            where looking at them would make the host wait, they make the loss nan.
+        x: Scores (n, classes) or (n, classes, …), floating-point.
+        t: The right classes (n, …), integers in [0, classes). Others raise ValueError; on an accelerator, where looking
+            at them would make the host wait, they make the loss nan. Or probabilities of x's shape, floating-point.
+        axis: The axis of x with the classes.
+        weight: Of each class (classes,). With classes t, reduction "mean" divides by what t picks from it.
+        label_smoothing: The share of t, in [0, 1], that goes to all classes alike (Szegedy et al., CVPR 2016).
+        ignore_index: Where t is this integer the loss is 0, and "mean" does not count it; if it counts nothing at all,
+            the loss is 0.
+        reduction: "batchmean" divides by len(t), whatever is ignored and however it is weighted.
     """
+    _check(reduction)
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing={label_smoothing!r} must be between 0 and 1")
     x = as_variable(x)
     t = as_variable(t, x.backend)
-    if len(x.shape) != 2 or t.shape != x.shape[:1]:
+    axis = normalize_axis(axis, x.ndim)
+    places, classes = x.shape[:axis] + x.shape[axis + 1 :], x.shape[axis]
+    rows = _rows(x, axis)
+    if weight is not None:
+        weight = _as_targets(weight, x)
+        if weight.shape != (classes,):
+            raise ValueError(f"weight has shape {weight.shape}; for x of shape {x.shape} it must be ({classes},)")
+    if t.shape == x.shape and x.backend.is_floating(t.dtype):
+        if ignore_index is not None:
+            raise ValueError(f"ignore_index={ignore_index!r} is for classes; t holds probabilities")
+        loss = _soft_losses(rows, _rows(_as_targets(t, x), axis), weight, label_smoothing)
+        return _reduced(reshape(loss, places), reduction)
+    ignored = None if ignore_index is None else index_of(ignore_index)
+    target = _checked_classes(x, t, places, classes, ignored)
+    if weight is None and not label_smoothing and ignored is None and reduction != "none":
+        return _rescaled(_softmax_cross_entropy(rows, target), reduction, places)
+    loss, counts = _class_losses(rows, target, weight, label_smoothing, ignored)
+    total = _reduced(reshape(loss, places), reduction)
+    if reduction != "mean" or counts is None:
+        return total
+    share: Any = mean(counts)
+    return total / where(share == 0.0, 1.0, share)
+
+
+def _rows(x: Variable, axis: int) -> Variable:
+    """Return x (…, classes, …) as (n, classes)."""
+    if x.ndim == 2 and axis == 1:
+        return x
+    return reshape(moveaxis(x, axis, -1), (prod(x.shape[:axis] + x.shape[axis + 1 :]), x.shape[axis]))
+
+
+def _checked_classes(x: Variable, t: Variable, places: tuple[int, ...], classes: int, ignored: int | None) -> Any:
+    """Return t as an array (n,), or say what is wrong with it."""
+    if t.shape != places:
         raise ValueError(
-            f"softmax_cross_entropy: x has shape {x.shape} and t {t.shape}; they must be (n, classes) and (n,)"
+            f"softmax_cross_entropy: x has shape {x.shape} and t {t.shape}; they must be (n, classes) and (n,), or "
+            f"(n, classes, …) and (n, …), or of one shape if t holds probabilities"
         )
     if "int" not in x.backend.dtype_name(t.dtype):
         raise TypeError(f"softmax_cross_entropy: t has dtype {t.dtype}; classes are integers")
+    xp, target = x.backend.xp, reshape(t, (-1,))._data
+    if ignored is not None:
+        target = xp.astype(target, xp.int64, copy=False)
+    if not x.backend.accelerator and target.shape[0]:
+        seen = target if ignored is None else xp.where(target == ignored, 0, target)
+        if not (int(xp.min(seen)) >= 0 and int(xp.max(seen)) < classes):
+            raise ValueError(f"softmax_cross_entropy: t holds classes outside of [0, {classes})")
+    return target
+
+
+def _class_losses(
+    x: Variable, t: Any, weight: Variable | None, smoothing: float, ignored: int | None
+) -> tuple[Variable, Variable | None]:
+    """Return the losses of rows, and how much each of them counts (None: 1)."""
     xp, classes = x.backend.xp, x.shape[1]
-    if not x.backend.accelerator and t.shape[0] and not (int(xp.min(t._data)) >= 0 and int(xp.max(t._data)) < classes):
-        raise ValueError(f"softmax_cross_entropy: t holds classes outside of [0, {classes})")
-    return _softmax_cross_entropy(x, t._data)
+    t = xp.astype(t, xp.int64, copy=False)
+    counted = None if ignored is None else Variable._of(t != ignored, x.backend, None)
+    inside = (t >= 0) & (t < classes)
+    picked = Variable._of(xp.where(inside, t, 0), x.backend, None)
+    log_p = log_softmax(x)
+    loss = -reshape(take_along_axis(log_p, reshape(picked, (-1, 1)), axis=1), picked.shape)
+    counts = None if weight is None else take(weight, picked)
+    if counts is not None:
+        loss = loss * counts
+    if smoothing:
+        loss = loss * (1.0 - smoothing) - mean(log_p if weight is None else log_p * weight, axis=1) * smoothing
+    if x.backend.accelerator:  # which has not looked at t; as in `_one_hot`, gradients become nan as well
+        loss = loss * xp.where(inside if counted is None else inside | (t == ignored), xp.ones_like(loss._data), nan)
+    if counted is not None:
+        loss = where(counted, loss, 0.0)
+        counts = astype(counted, x.dtype) if counts is None else where(counted, counts, 0.0)
+    return loss, counts
+
+
+def _soft_losses(x: Variable, t: Variable, weight: Variable | None, smoothing: float) -> Variable:
+    """Return the losses of rows against probabilities."""
+    if smoothing:
+        t = t * (1.0 - smoothing) + smoothing / x.shape[1]
+    each = t * log_softmax(x)
+    return -sum(each if weight is None else each * weight, axis=1)
 
 
 @rule(
-    x=lambda xp, gy, x, t: (xp.sigmoid(x) - t) * (gy / _count(x)),
-    t=lambda xp, gy, x: -x * (gy / _count(x)),
+    elementwise=True,
+    x=lambda xp, gy, x, t: gy * (xp.sigmoid(x) - t),
+    t=lambda gy, x: gy * -x,
 )
-def _sigmoid_cross_entropy(xp: Any, x: Any, t: Any) -> Any:
-    return xp.mean(xp.logaddexp(x, xp.zeros_like(x)) - x * t)
+def _sigmoid_losses(xp: Any, x: Any, t: Any) -> Any:
+    """Return log(1 + eˣ) - t x, where what is large and cancels is left out."""
+    return xp.maximum(x, 0.0) - x * t + xp.log1p(xp.exp(-xp.abs(x)))
 
 
-def sigmoid_cross_entropy(x: Any, t: Any) -> Variable:
-    """Calculate the mean of log(1 + eˣ) - t x, the cross-entropy of sigmoid(x) against probabilities t of its shape."""
+def sigmoid_cross_entropy(
+    x: Any, t: Any, *, weight: Any = None, pos_weight: Any = None, reduction: str = "batchmean"
+) -> Variable:
+    """Calculate -t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)) for scores x and probabilities t of its shape, reduced.
+
+    `pos_weight` multiplies the first term, and `weight` the whole: numbers, or arrays that broadcast to x's shape.
+    """
     x = as_variable(x)
-    t = as_variable(t, x.backend)
-    if t.dtype != x.dtype:
-        t = t.astype(x.dtype)
-    return _sigmoid_cross_entropy(*_pair(x, t, "sigmoid_cross_entropy"))
+    x, t = _pair(x, _as_targets(t, x), "sigmoid_cross_entropy", reduction)
+    if pos_weight is None:
+        loss = _sigmoid_losses(x, t)
+    else:
+        loss = softplus(x) * (1.0 - t) + softplus(-x) * (t * _factor(pos_weight, x, "pos_weight"))
+    return _reduced(loss if weight is None else loss * _factor(weight, x, "weight"), reduction)
 
 
-def binary_cross_entropy(p: Any, t: Any) -> Variable:
-    """Calculate the mean of -t log p - (1 - t) log(1 - p) for probabilities p.
+def _factor(weight: Any, x: Variable, name: str) -> Any:
+    if is_scalar(weight):
+        return weight
+    weight = _as_targets(weight, x)
+    lengths = zip(reversed(weight.shape), reversed(x.shape), strict=False)
+    if weight.ndim > x.ndim or not all(n in (1, m) for n, m in lengths):
+        raise ValueError(f"{name} has shape {weight.shape}, which does not broadcast to {x.shape}, that of x")
+    return weight
 
-    Probabilities within 1e-38 (float16: 6e-8) of 0 and 1 count as that far from them and pass no gradient; from scores,
-    `sigmoid_cross_entropy` is the exact way.
+
+#: The largest numbers below 1.
+_BELOW_ONE = {"float16": 1 - 2**-11, "bfloat16": 1 - 2**-8, "float32": 1 - 2**-24, "float64": 1 - 2**-53}
+
+
+def binary_cross_entropy(p: Any, t: Any, *, reduction: str = "batchmean") -> Variable:
+    """Calculate -t log p - (1 - t) log(1 - p) for probabilities p and t, reduced.
+
+    p = 0 counts as 1e-38 (float16: 6e-8) in the first term, p = 1 as the largest number below 1 in the second, and
+    neither passes a gradient; from scores, `sigmoid_cross_entropy` is the exact way.
     """
     p = as_variable(p)
-    t = as_variable(t, p.backend)
-    if t.dtype != p.dtype:
-        t = t.astype(p.dtype)
-    p, t = _pair(p, t, "binary_cross_entropy")
-    tiny = 1e-38 if p.backend.dtype_name(p.dtype) in ("float32", "float64", "bfloat16") else 6e-8
-    return -mean(t * log(clip(p, tiny, 1.0)) + (1.0 - t) * log(clip(1.0 - p, tiny, 1.0)))
+    p, t = _pair(p, _as_targets(t, p), "binary_cross_entropy", reduction)
+    dtype = p.backend.dtype_name(p.dtype)
+    tiny = 6e-8 if dtype == "float16" else 1e-38
+    log_q = log1p(-clip(p, 0.0, _BELOW_ONE[dtype]))
+    return _reduced(-(t * log(clip(p, tiny, 1.0)) + (1.0 - t) * log_q), reduction)
 
 
 def accuracy(y: Any, t: Any) -> Variable:

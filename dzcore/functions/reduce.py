@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import inf
 from math import prod as prod_of
 from typing import Any
 
@@ -120,14 +121,15 @@ def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Variable:
 
 
 def _logsumexp_gradient(xp: Any, gy: Any, x: Any, y: Any, kept: Shape) -> Any:
-    return xp.reshape(gy, kept) * xp.exp(x - xp.reshape(y, kept))
+    y = xp.reshape(y, kept)
+    return xp.reshape(gy, kept) * xp.exp(x - xp.where(y == -inf, xp.zeros_like(y), y))  # of nothing but -inf: 0
 
 
 @rule(x=_logsumexp_gradient)
 def _logsumexp(xp: Any, x: Any, /, axis: Any, keepdims: bool, kept: Shape, left: Shape) -> Any:
     top = xp.max(x, axis=axis, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    y = xp.log(xp.sum(xp.exp(x - top), axis=axis, keepdims=True)) + top
+    total = xp.sum(xp.exp(x - xp.where(xp.isfinite(top), top, xp.zeros_like(top))), axis=axis, keepdims=True)
+    y = xp.log(xp.maximum(total, 1.0)) + top  # it is at least 1, but for nothing but -inf
     return y if keepdims else xp.reshape(y, left)
 
 

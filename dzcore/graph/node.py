@@ -23,9 +23,10 @@ next_order = count(-1, -1).__next__
 class Value:
     """What the gradient of a value is delivered to. `order` is unique, and smaller than that of every edge."""
 
-    __slots__ = ("edges", "grad", "order")
+    __slots__ = ("edges", "grad", "label", "order")
     edges: "tuple[Value, ...]"
     grad: "Variable | None"
+    label: str | None  #: the name that a Variable gave it, for pictures; unset until then
     order: int
 
     def pull(self, gy: Any, create_graph: bool, needed: "set[Value] | None") -> Sequence[Any]:

@@ -40,7 +40,7 @@ Apply = Callable[..., Variable]
 class Plan:
     """What one rule keeps, and how it computes gradients, for one choice of the inputs that need them."""
 
-    __slots__ = ("gradients", "keep", "links", "name", "pull")
+    __slots__ = ("gradients", "keep", "links", "name", "operands", "pull")
 
     def __init__(self, spec: "Spec", needs: tuple[bool, ...]) -> None:
         self.name = spec.name
@@ -49,6 +49,8 @@ class Plan:
         formulas = {f"g{i}": spec.formula(i) for i in needed}
         wants = [_parameters(formula) for formula in formulas.values()]
         saved = list(dict.fromkeys(name for names in wants for name in names if name not in ("xp", "gy")))
+        #: The names of the arrays that are edges, for pictures; none where there is nothing to tell apart.
+        self.operands = [arrays[i] if len(arrays) > 1 else "" for i in needed]
         edges = {arrays[i]: edge for edge, i in enumerate(needed)}
         #: Where each saved value hangs in the graph: at an edge, nowhere (None), at the node ("y"), or no array ("").
         self.links = [edges.get(n) if n in arrays else "y" if n == "y" else "" for n in saved]
@@ -197,7 +199,7 @@ def _unary(spec: Spec) -> Apply:
         result = new(Variable)
         result._data = y
         result.backend = backend
-        result.name = None
+        result._name = None
         edge = x.node
         if edge is None or not differentiable or not recording.get():
             result.node = None
@@ -289,7 +291,7 @@ def _binary(spec: Spec) -> Apply:
         result = new(Variable)
         result._data = y
         result.backend = backend
-        result.name = None
+        result._name = None
         if (edge1 is None and edge2 is None) or not recording.get():
             result.node = None
             return result

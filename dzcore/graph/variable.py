@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..backend import Backend, HostArray, backend_of, current_backend, get_backend
 from ..errors import GraphError, MixedBackendError
-from .node import Leaf, Part, Value
+from .node import Leaf, Node, Part, Value
 
 __all__ = ["Parameter", "Variable", "as_array", "as_variable", "is_scalar", "operand"]
 
@@ -23,19 +23,19 @@ class Variable:
     gradient, others do not.
     """
 
-    __slots__ = ("__weakref__", "_data", "backend", "name", "node")
+    __slots__ = ("__weakref__", "_data", "_name", "backend", "node")
     _data: Any
+    _name: str | None
     backend: Backend
     node: Value | None  #: the value's identity in the graph; None for a constant
-    name: str | None
 
     def __init__(
         self, data: Any, name: str | None = None, *, dtype: Any = None, backend: str | Backend | None = None
     ) -> None:
-        self.name = name
         data, own = _coerce(data, dtype, backend)
         self.node = Leaf() if own.is_floating(data.dtype) else None
         self._set(data, own)
+        self.name = name
 
     @classmethod
     def _of(cls, data: Any, backend: Backend, node: Value | None) -> "Variable":
@@ -44,7 +44,7 @@ class Variable:
         handle._data = data
         handle.backend = backend
         handle.node = node
-        handle.name = None
+        handle._name = None
         return handle
 
     def _set(self, data: Any, backend: Backend) -> None:
@@ -72,6 +72,17 @@ class Variable:
         if isinstance(self, Parameter) and data is not self._data:
             data = own.xp.asarray(data, copy=True)  # optimizers write in place, and must not reach anybody else's array
         self._set(data, own)
+
+    @property
+    def name(self) -> str | None:
+        """What to call it in pictures of the graph, which last longer than the Variable."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        self._name = name
+        if self.node is not None:
+            self.node.label = name
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -109,6 +120,11 @@ class Variable:
         if self._data is None:
             return "variable(None)"
         return f"variable({str(self._data).replace(chr(10), chr(10) + ' ' * 9)})"
+
+    def _repr_html_(self) -> str:
+        from . import notebook
+
+        return notebook.variable(self)
 
     def __float__(self) -> float:
         return float(self._data)
@@ -195,15 +211,30 @@ class Variable:
             return None
         return node.edges[0].function if isinstance(node, Part) else node  # type: ignore[attr-defined]
 
+    def set_creator(self, func: Any) -> None:
+        """Make this the result of a user's Function that has its `inputs`; calling a Function does it by itself."""
+        from .function import Call
+
+        if not getattr(func, "inputs", ()):
+            raise GraphError(f"func={func!r} has no inputs; call it, which makes the result and its place in the graph")
+        self.node = Call(func, func.inputs, (self,)).part(0)
+
     @property
     def generation(self) -> int:
-        """A number that is larger than those of all values this one was computed from; 0 for a leaf."""
-        return 0 if self.node is None or not self.node.edges else -self.node.order
+        """The number of operations on the longest way from a leaf to this value; found by walking all of the graph."""
+        from .engine import reachable
+        from .function import Call
+
+        depth: dict[Value, int] = {}
+        for node in sorted(reachable([] if self.node is None else [self.node]), key=lambda node: -node.order):
+            steps = isinstance(node, (Node, Call)) and bool(node.edges)
+            depth[node] = max((depth[edge] for edge in node.edges), default=0) + steps
+        return 0 if self.node is None else depth[self.node]
 
     def alias(self) -> "Variable":
         """Return another handle on the same value, which later changes of this one leave alone."""
         alias = Variable._of(self._data, self.backend, self.node)
-        alias.name = self.name
+        alias._name = self._name
         return alias
 
     def detach(self) -> "Variable":
@@ -215,6 +246,7 @@ class Variable:
         if self.node is not None:
             self.node = Leaf()
             self._set(self._data, self.backend)
+            self.name = self._name
 
     def unchain_backward(self) -> None:
         """Cut every value that this one was computed from; truncated back-propagation through time ends here."""
@@ -257,10 +289,10 @@ class Variable:
     def __deepcopy__(self, memo: dict[int, Any]) -> "Variable":
         copy = type(self).__new__(type(self))
         memo[id(self)] = copy
-        copy.name = self.name
         if isinstance(self, Parameter) and isinstance(copy, Parameter):
             copy.lazy_shape, copy.lazy_dtype = self.lazy_shape, self.lazy_dtype
         copy.node = None if self.node is None else Leaf()
+        copy.name = self._name
         memo[id(self.node)] = copy.node  # an optimizer that is copied along keeps its state by it
         copy._data = None
         if self._data is not None:
@@ -329,9 +361,9 @@ class Parameter(Variable):
             super().__init__(data, name, dtype=dtype, backend=backend)
             self._data = self.backend.xp.asarray(self._data, copy=True)  # an optimizer will write into it
         else:
-            self.name = name
             self._data = None
             self.node = Leaf()
+            self.name = name
 
     def __getattr__(self, name: str) -> Any:
         if name == "backend":  # unset until there is data; every operation asks for it first
@@ -382,8 +414,15 @@ def as_variable(x: Any, backend: Backend | None = None) -> Variable:
     return Variable._of(*_coerce(x, None, backend), None)
 
 
-def as_array(x: Any, backend: str | Backend | None = None) -> Any:
-    """Return the raw array of a Variable, array, number or (nested) list, on its own backend or on `backend`."""
+def as_array(x: Any, backend: Any = None, *, array_module: Any = None) -> Any:
+    """Return the raw array of a Variable, array, number or (nested) list, on its own backend or on `backend`.
+
+    In DeZero's form there is a library's namespace in place of the backend (`array_module`), and numbers alone become
+    arrays of that library; what else x may be, it stays.
+    """
+    module = array_module if backend is None else backend
+    if not isinstance(module, (str, Backend)) and hasattr(module, "asarray"):
+        return as_array(x, backend_of(module.asarray(0.0))) if is_scalar(x) else x
     data, own = (
         (x._data, x.backend) if isinstance(x, Variable) else _coerce(x, None, None if backend is None else backend)
     )

@@ -15,13 +15,38 @@ __all__ = ["Buffer", "Layer"]
 
 
 class Buffer(Variable):
-    """State of a layer that is saved and moved with it but not learnt, such as running statistics."""
+    """State of a layer that is saved and moved with it but not learnt, such as running statistics.
 
-    __slots__ = ()
+    Without data (None) its layer fills it in later, as a Parameter's.
+    """
 
-    def __init__(self, data: Any, name: str | None = None, *, dtype: Any = None, backend: Any = None) -> None:
-        super().__init__(data, name, dtype=dtype, backend=backend)
+    __slots__ = ("lazy_dtype", "lazy_shape")
+
+    def __init__(
+        self,
+        data: Any = None,
+        name: str | None = None,
+        *,
+        dtype: Any = None,
+        backend: Any = None,
+        lazy_shape: tuple[int | None, ...] | None = None,
+    ) -> None:
+        self.lazy_shape = lazy_shape
+        self.lazy_dtype = dtype
+        if data is not None:
+            super().__init__(data, name, dtype=dtype, backend=backend)
+        else:
+            self._data = None
         self.node = None
+        self.name = name
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Buffer":
+        copy = super().__deepcopy__(memo)
+        assert isinstance(copy, Buffer)
+        copy.lazy_shape, copy.lazy_dtype = self.lazy_shape, self.lazy_dtype
+        return copy
+
+    __getattr__ = Parameter.__getattr__  # says what is missing as long as there is no data
 
 
 class Layer:
@@ -37,6 +62,11 @@ class Layer:
     def forward(self, *inputs: Any, **options: Any) -> Any:
         """Compute the outputs."""
         raise NotImplementedError(f"{type(self).__name__} needs a method forward(self, x)")
+
+    def _repr_html_(self) -> str:
+        from .tree import layer_html
+
+        return layer_html(self)
 
     # The tree ----------------------------------------------------------------------------------------------------
 
@@ -185,13 +215,13 @@ def _form(host: HostArray) -> str:
 def _misfit(value: Parameter | Buffer, host: HostArray) -> str | None:
     """Say how an array differs from what a parameter must be."""
     if value._data is None:
-        wanted = value.lazy_shape if isinstance(value, Parameter) else None
+        wanted = value.lazy_shape
         fits = wanted is None or (
             len(wanted) == len(host.shape) and all(n in (None, m) for n, m in zip(wanted, host.shape, strict=True))
         )
         if not fits:
             return f"the model has shape {wanted} (None: any), the file {_form(host)}"
-        if isinstance(value, Parameter) and value.lazy_dtype is not None and value.lazy_dtype != host.dtype:
+        if value.lazy_dtype is not None and value.lazy_dtype != host.dtype:
             return f"the model has dtype {value.lazy_dtype}, the file {_form(host)}"
         if host.dtype not in FLOATING or host.dtype not in _home(value).dtypes:
             return f"the file has {_form(host)}, and a parameter on {_home(value)} cannot be {host.dtype}"

@@ -117,7 +117,8 @@ def test_the_next_mirror_is_tried(url: str, cache: Path, broken: str) -> None:
     ],
 )
 def test_nothing_wrong_enters_the_cache(url: str, cache: Path, broken: str, reason: str) -> None:
-    with pytest.raises(DataError, match=rf"set DZCORE_DATA to its folder. {url}{broken}/train-images.*: .*{reason}"):
+    where = f"{url}{broken}/train-images"
+    with pytest.raises(DataError, match=rf"by hand, and set DZCORE_DATA to a folder .* mnist/. {where}.*: .*{reason}"):
         locate(url, broken)
     assert list(cache.iterdir()) == []
 

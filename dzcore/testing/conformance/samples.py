@@ -5,6 +5,7 @@ from math import inf, nan, prod
 from typing import Any, NamedTuple
 
 from ...backend import Backend
+from ...functions.windows import Geometry
 from ..compare import RTOL
 from .measure import COMPUTED, send
 
@@ -102,6 +103,47 @@ def _cross_entropy(*before: float) -> list[Sample]:
     ]
 
 
+def _known(backend: Backend, dtype: str) -> tuple[Any, ...]:
+    """Return x with what is known of it, over its first axis."""
+    x, y = (send(backend, v, (2, 2), dtype) for v in ([1.0, -4.0, 3.0, 4.0], [-1.0, -1.0, 1.0, 1.0]))
+    return x, y, send(backend, [1.0, 4.0], (1, 2), dtype), (0,)
+
+
+def _windowed(channels: int, o: int, geometry: Geometry) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of what stands on both sides of windows."""
+    g = geometry
+    return {"x": (2, channels, *g.spatial), "W": (o, channels // g.groups, *g.size), "z": (2, o, *g.out),
+            "columns": (2, channels, *g.size, *g.out), "sums": (2, channels, *g.out)}  # fmt: skip
+
+
+#: Channels in and out, and how windows lie: with padding, steps, gaps, leftovers, groups; along one, two, three axes.
+_WINDOWED = [
+    (2, 3, Geometry((5, 4), (3, 2), (1, 1), (0, 0), (1, 1))),
+    (2, 2, Geometry((6, 7), (3, 2), (2, 3), (1, 0), (1, 2))),
+    (4, 6, Geometry((3, 4), (1, 2), (2, 1), (0, 1), (1, 1), groups=2)),
+    (3, 3, Geometry((6,), (2,), (2,), (1,), (3,), groups=3)),
+    (2, 2, Geometry((3, 2, 4), (2, 1, 3), (1, 1, 2), (0, 0, 1), (1, 1, 1))),
+    (2, 4, Geometry((3, 3), (1, 1), (1, 1), (0, 0), (1, 1))),
+    (9, 40, Geometry((24, 20), (3, 3), (1, 1), (1, 1), (1, 1))),
+]
+
+
+def _on_windows(*names: str, exact: bool = False) -> list[Sample]:
+    """Return samples of functions of the arrays with these names, and a geometry."""
+
+    def sample(channels: int, o: int, geometry: Geometry, large: bool) -> Sample:
+        shapes = [_windowed(channels, o, geometry)[name] for name in names]
+
+        def make(backend: Backend, dtype: str) -> tuple[Any, ...]:
+            arrays = [send(backend, [w / 4 for w in _wave(prod(shape) + k)[k:]], shape, dtype)
+                      for k, shape in enumerate(shapes)]  # fmt: skip
+            return *arrays, geometry
+
+        return Sample(make, exact, ONE if large else COMPUTED)
+
+    return [sample(c, o, g, large=c == 9) for c, o, g in _WINDOWED]
+
+
 #: By the function's name; what stands behind a blank is a label.
 SAMPLES: dict[str, list[Sample]] = {
     "sum_to": [_sum_to((2, 3, 4), (3, 1)), _sum_to((2, 3, 4), ()), _sum_to((3, 4), (3, 4)), _sum_to((3, 4), (1, 4)),
@@ -140,6 +182,15 @@ SAMPLES: dict[str, list[Sample]] = {
     ],
     "cross_entropy": _cross_entropy(),
     "cross_entropy_gradient": _cross_entropy(1.0) + _cross_entropy(-2.5)[:1],
+    "standardized": [Sample(_known)],
+    "deviation": [Sample(_known)],
+    "convolve": _on_windows("x", "W"),
+    "convolve_input": _on_windows("z", "W"),
+    "convolve_weight": _on_windows("x", "z"),
+    "unfold": _on_windows("x", exact=True),
+    "fold": _on_windows("columns"),
+    "window_sum": _on_windows("x"),
+    "window_spread": _on_windows("sums"),
     "dropped": [_dropped((4, 6), 2**31, 2.0), _dropped((4, 6), 3 * 2**30, 4 / 3), _dropped((), 2**31, 2.0),
                 _dropped((0, 3), 2**31, 2.0), _dropped((5, 3), 2**32 - 1, 1.0),
                 _dropped((300, 33), 2**30, 1.5, dtypes=ONE), _dropped((3, 5), 2**31, 2.0, transposed=True)],

@@ -1,0 +1,89 @@
+"""Published weights: found in the user's folder or the cache, or downloaded, and checked."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import DataError
+from ..io import cache_folder, check_digest, check_recorded, download, write_npz
+from .base import Model
+from .onnx import read_onnx
+
+__all__ = ["Weights", "load_pretrained"]
+
+VARIABLE = "DZCORE_DATA"
+FOLDER = "weights"
+
+
+class Weights(NamedTuple):
+    """A file with weights, and where it is published."""
+
+    name: str  #: of the file
+    urls: tuple[str, ...]
+    digest: str | None = None  #: the SHA-256, where the publisher states one
+    paths: Mapping[str, str] | None = None  #: for an ONNX file: the names in it -> the paths in the model
+
+
+def load_pretrained(model: Model, weights: Weights, classes: int) -> None:
+    """Load published weights into a model of as many `classes`.
+
+    The file is looked for in $DZCORE_DATA, in its subfolder weights/, and in the cache, to which it is downloaded in
+    the end (this needs dzcore[data]). A download is let into the cache when it is whole: by its SHA-256 where the
+    publisher states one, and otherwise by the checksum that an .npz file has of each array; then it is trusted on first
+    use, and has to be the same file later on. All names, shapes and dtypes must be those of the model.
+
+    Raises:
+        DataError: the file cannot be downloaded, or is not the one that it was.
+        WeightsError: it is damaged, or does not fit the model.
+    """
+    if classes != 1000:
+        raise ValueError(
+            f"classes={classes}, and the weights of pretrained=True are for the 1000 of ImageNet; leave classes out, "
+            "and replace the last layer afterwards"
+        )
+    path = locate(weights)
+    if weights.paths is None:
+        model.load_weights(path)
+        return
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        goal = Path(folder) / f"{weights.name}.npz"
+        write_npz(goal, {weights.paths.get(name, name): host for name, host in read_onnx(path).items()})
+        model.load_weights(goal)
+
+
+def locate(weights: Weights) -> Path:
+    """Return the path of a file with weights, which is on this machine then."""
+    if asked := os.environ.get(VARIABLE):
+        given = Path(asked).expanduser()
+        if not given.is_dir():
+            what = "is a file" if given.exists() else "does not exist"
+            raise DataError(f"{VARIABLE}={asked!r} {what}; name the folder that has {weights.name}, or unset it")
+        for path in (given / FOLDER / weights.name, given / weights.name):
+            if path.is_file():
+                return path
+    path = cache_folder() / FOLDER / weights.name
+    if not path.is_file():
+        remedy = f"set {VARIABLE} to the folder that has it"
+        download(path, weights.urls, lambda part: _check(part, weights.digest), remedy)
+    check_recorded(path)
+    return path
+
+
+def _check(path: Path, digest: str | None) -> None:
+    """Raise DataError unless a download is whole."""
+    if digest is not None:
+        check_digest(path, digest)
+        return
+    from zipfile import BadZipFile, ZipFile
+    from zlib import error as ZlibError
+
+    try:
+        with ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (BadZipFile, ZlibError, EOFError, NotImplementedError) as error:
+        raise DataError(f"it is no whole .npz file ({error})") from error
+    if damaged is not None:
+        raise DataError(f"its member {damaged!r} is damaged")
