@@ -37,7 +37,7 @@ def _like(x: Any, y: Variable) -> Any:
 
 def reshape_sum_backward(gy: Variable, x_shape: Sequence[int], axis: Any, keepdims: bool) -> Variable:
     """Give the gradient of `sum(x, axis, keepdims)` the shape that broadcasts to x's."""
-    return F.reshape(gy, _kept(x_shape, axis)) if axis is not None and not keepdims else gy
+    return F.reshape(gy, _kept(x_shape, axis)) if axis is not None else gy
 
 
 def max_backward_shape(x: Any, axis: Any) -> list[int]:

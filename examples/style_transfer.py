@@ -25,7 +25,7 @@ from dzcore.cuda import as_numpy
 from dzcore.models import VGG16
 
 STYLE = ("conv1_1", "conv2_1", "conv3_1", "conv4_1")
-CONTENT, WEIGHT, RATE = "conv3_1", 0.02, 8.0
+CONTENT, WEIGHT, RATE = "conv3_1", 0.01, 8.0
 
 
 def features(model: VGG16, x: Variable, last: str) -> dict[str, Variable]:
@@ -88,7 +88,7 @@ def landscape(x: float, y: float) -> tuple[int, int, int]:
 def swirls(x: float, y: float) -> tuple[int, int, int]:
     """Return the color of rings around two centers, in four colors."""
     a, b = (hypot(x - p, y - q) for p, q in ((-0.5, -0.4), (0.6, 0.5)))
-    wave = sin(30 * min(a, b) + 2 * sin(3 * atan2(y, x)) + sin(9 * x))
+    wave = sin(45 * min(a, b) + 2 * sin(3 * atan2(y, x)) + sin(9 * x))
     return ((20, 30, 90), (40, 90, 170), (230, 170, 40), (245, 240, 210))[int(1.999 * (wave + 1))]
 
 
@@ -113,7 +113,7 @@ if __name__ == "__main__":
     dzcore.set_default_backend(args.backend)
     random.seed(0)
     model = VGG16(pretrained=Path(os.environ.get("DZCORE_DATA", ""), "weights", "vgg16.npz").is_file())
-    side, steps, layers = (32, 5, STYLE[:3]) if args.small else (96, 100, STYLE)
+    side, steps, layers = (32, 5, STYLE[:3]) if args.small else (96, 150, STYLE)
     images = painted(side, landscape).convert("L"), painted(side, swirls)
     content, style = (F.asarray(VGG16.preprocess(image, None))[None, ...] for image in images)
     result = transfer(model, content, style, steps, layers)

@@ -160,21 +160,23 @@ def test_on_another_backend(kind: str, strict: str) -> None:
 
 def test_workers_make_and_the_main_thread_sends(gpu: Backend) -> None:
     made: set[str] = set()
-    sent: set[str] = set()
+    sent: set[tuple[str, int]] = set()
 
-    class Watched(Noisy):
-        def __getitem__(self, index: Any) -> tuple[Any, Any]:
+    class Watched(ArrayDataset):
+        def convert(self, x: Any) -> Any:
             made.add(threading.current_thread().name)
-            return super().__getitem__(index)
+            return x
 
     plain = gpu.from_host
-    gpu.from_host = lambda array: (sent.add(threading.current_thread().name), plain(array))[1]  # type: ignore
+    gpu.from_host = lambda array: (sent.add((threading.current_thread().name, array.shape[0])), plain(array))[1]  # type: ignore
     try:
-        loader = DataLoader(Watched(), 2, gpu=True, workers=2, prefetch=2)
+        data = Watched(np.arange(10.0), np.arange(10), backend="numpy")
+        loader = DataLoader(data, 2, gpu=True, workers=2)
         assert all(gpu.owns(x) and gpu.owns(t) for x, t in loader)
     finally:
         del gpu.from_host  # type: ignore[method-assign]
-    assert sent == {"MainThread"}
+    assert sent == {("MainThread", 2)}
+    assert made
     assert "MainThread" not in made
 
 
@@ -323,24 +325,26 @@ def test_workers_end_with_their_epoch() -> None:
     assert len(values(loader)) == 5
 
 
-def test_unasked_batches_are_dropped() -> None:
-    """A new epoch does not wait for what is left of the old one: here its second batch waits for the end of the test."""
-    end = threading.Event()
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_nobody_waits_for_what_is_not_asked_for(prefetch: int) -> None:
+    """Neither the batch before it nor the next epoch; here the second batch waits for the end of the test."""
+    end, waited = threading.Event(), []
 
     class Hanging(Noisy):
         def __getitem__(self, index: Any) -> tuple[Any, Any]:
             if index == 1:
-                end.wait(30)
+                waited.append(end.wait(10))
             return super().__getitem__(index)
 
-    loader = DataLoader(Hanging(), 1, shuffle=False, workers=1)
+    loader = DataLoader(Hanging(), 1, shuffle=False, workers=1, prefetch=prefetch)
     try:
-        next(loader)
-        loader.reset()
-        assert next(loader)[1].tolist() == [0]
-        loader.reset()
+        for _ in range(2):
+            assert next(loader)[1].tolist() == [0]
+            loader.reset()
     finally:
         end.set()
+    gone(threads)
+    assert all(waited)
 
 
 def test_what_nobody_asks_for_is_not_made() -> None:
@@ -359,7 +363,7 @@ def test_what_nobody_asks_for_is_not_made() -> None:
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
 import numpy as np
 from dzcore import DataLoader, Dataset
 
@@ -371,6 +375,7 @@ class Slow(Dataset):
         return np.float32(index), index
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins without
     for x, t in DataLoader(Slow(), 4, workers=2, kind=sys.argv[1]):
         print("running", flush=True)
 """
@@ -390,6 +395,22 @@ def test_ctrl_c(kind: str, tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGINT
     assert said.count("KeyboardInterrupt") == 1
     assert said.count("Traceback") == 1
+
+
+@pytest.mark.parametrize("kind", ["numbers", "stream"])
+def test_an_interrupt_loses_no_batch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loader = DataLoader(Noisy(8) if kind == "numbers" else Lines(8), 2, shuffle=False, workers=1)
+    seen = [next(loader)[1].tolist()]
+
+    def interrupted(self: Any, timeout: Any = None) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("concurrent.futures.Future.result", interrupted)
+        next(loader)
+    assert seen + [t.tolist() for _, t in iter(lambda: next(loader, (None, None)), (None, None))] == [
+        [0, 1], [2, 3], [4, 5], [6, 7],
+    ]  # fmt: skip
 
 
 # Streams -------------------------------------------------------------------------------------------------------------
@@ -454,6 +475,30 @@ def test_a_stream_that_breaks(workers: int) -> None:
         with pytest.raises(OSError, match="the line is dead"):
             next(loader)
         assert next(loader, None) is None  # the epoch is over; the next one begins
+
+
+def test_after_an_error_the_epoch_of_a_stream_is_over() -> None:
+    """Also if it could go on: what was read for the batch that failed is lost."""
+
+    class Flaky:
+        i = -1
+
+        def __iter__(self) -> Iterator[Any]:
+            return self
+
+        def __next__(self) -> Any:
+            self.i += 1
+            if self.i == 3:
+                raise OSError("once")
+            if self.i > 9:
+                raise StopIteration
+            return np.float32(0), self.i
+
+    loader = DataLoader(Flaky(), 2, shuffle=False)
+    assert next(loader)[1].tolist() == [0, 1]
+    with pytest.raises(OSError, match="once"):
+        next(loader)
+    assert next(loader, None) is None
 
 
 def test_a_stream_that_is_left_early() -> None:

@@ -96,17 +96,18 @@ class Workers:
         """Wait for batch `i`, and return it or raise what happened to it."""
         from concurrent.futures import BrokenExecutor
 
-        future = self._futures.pop(i)
+        future = self._futures[i]
         try:
-            return future.result()
+            batch = future.result()
         except BrokenExecutor as error:
             raise self._broken(i) from error
-        except BaseException as error:
-            if not isinstance(error, Exception):  # Ctrl-C
-                self.close()
+        except Exception:  # but after Ctrl-C, it is still in the making
+            del self._futures[i]
             raise
         finally:
             del future  # its exception refers to this frame
+        del self._futures[i]
+        return batch
 
     def _broken(self, i: int) -> DzcoreError:
         self.close()

@@ -103,8 +103,7 @@ def _convolve_weight(xp: Any, x: Any, z: Any, /, geometry: Geometry) -> Any:
 def _windows(xp: Any, x: Any, geometry: Geometry) -> Iterator[tuple[slice, Iterator[tuple[slice, Any]]]]:
     """Yield some images, and of those some rows of windows after the other, as many as there is room for."""
     g, out = geometry, geometry.out
-    copied = max(g.size) > 1 or max(g.stride) > 1  # otherwise the windows are x
-    row = x.shape[1] * prod(g.size) * prod(out[1:]) if copied else 0
+    row = x.shape[1] * prod(g.size) * prod(out[1:]) if max(g.size) > 1 else 0  # else the windows are x, or part of it
     for images in portions(xp, x.shape[0], row * out[0]):
         rows = portions(xp, out[0], (images.stop - images.start) * row)
         yield images, _rows_of_windows(xp, padded(xp, x[images, ...], g), rows, g)

@@ -66,6 +66,11 @@ def _as_targets(t: Any, x: Variable) -> Variable:
     return t if t.dtype == x.dtype else astype(t, x.dtype)
 
 
+def _aligned(t: Variable, shape: tuple[int, ...]) -> Variable:
+    """Let targets (n,) and (n, 1) stand for each other, as in DeZero."""
+    return reshape(t, shape) if t.shape == (*shape, 1) or (*t.shape, 1) == shape else t
+
+
 # Regression ----------------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +221,7 @@ def _rows(x: Variable, axis: int) -> Variable:
 
 def _checked_classes(x: Variable, t: Variable, places: tuple[int, ...], classes: int, ignored: int | None) -> Any:
     """Return t as an array (n,), or say what is wrong with it."""
+    t = _aligned(t, places)
     if t.shape != places:
         raise ValueError(
             f"softmax_cross_entropy: x has shape {x.shape} and t {t.shape}; they must be (n, classes) and (n,), or "
@@ -283,7 +289,7 @@ def sigmoid_cross_entropy(
     `pos_weight` multiplies the first term, and `weight` the whole: numbers, or arrays that broadcast to x's shape.
     """
     x = as_variable(x)
-    x, t = _pair(x, _as_targets(t, x), "sigmoid_cross_entropy", reduction)
+    x, t = _pair(x, _aligned(_as_targets(t, x), x.shape), "sigmoid_cross_entropy", reduction)
     if pos_weight is None:
         loss = _sigmoid_losses(x, t)
     else:
@@ -312,7 +318,7 @@ def binary_cross_entropy(p: Any, t: Any, *, reduction: str = "batchmean") -> Var
     neither passes a gradient; from scores, `sigmoid_cross_entropy` is the exact way.
     """
     p = as_variable(p)
-    p, t = _pair(p, _as_targets(t, p), "binary_cross_entropy", reduction)
+    p, t = _pair(p, _aligned(_as_targets(t, p), p.shape), "binary_cross_entropy", reduction)
     dtype = p.backend.dtype_name(p.dtype)
     tiny = 6e-8 if dtype == "float16" else 1e-38
     log_q = log1p(-clip(p, 0.0, _BELOW_ONE[dtype]))
@@ -322,7 +328,7 @@ def binary_cross_entropy(p: Any, t: Any, *, reduction: str = "batchmean") -> Var
 def accuracy(y: Any, t: Any) -> Variable:
     """Calculate the share of rows of the scores y (n, classes) whose largest one is at t (n,). It has no gradient."""
     y = as_variable(y)
-    t = as_variable(t, y.backend)
+    t = _aligned(as_variable(t, y.backend), y.shape[:1])
     if t.shape != y.shape[:1]:
         raise ValueError(f"accuracy: y has shape {y.shape} and t {t.shape}; they must be (n, classes) and (n,)")
     xp = y.backend.xp

@@ -364,9 +364,13 @@ def _inside(xp: Any, x: Any, low: float | None, high: float | None) -> Any:
     return xp.logical_and(x >= low, x <= high)
 
 
-def clip(x: Any, min: Any = None, max: Any = None) -> Variable:
-    """Limit x to [min, max]; either may be None, a number, or an array. Gradient passes inside, bounds included."""
+def clip(x: Any, min: Any = None, max: Any = None, *, x_min: Any = None, x_max: Any = None) -> Variable:
+    """Limit x to [min, max]; either may be None, a number, or an array. Gradient passes inside, bounds included.
+
+    `x_min` and `x_max` are DeZero's names for the bounds.
+    """
     x = as_variable(x)
+    min, max = min if x_min is None else x_min, max if x_max is None else x_max
     if (min is None or is_scalar(min)) and (max is None or is_scalar(max)):
         return x if min is None and max is None else _clip(x, min, max)
     if min is not None:

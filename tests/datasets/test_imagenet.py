@@ -79,7 +79,5 @@ def test_a_wrong_file_is_named(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_it_has_no_pictures() -> None:
-    with pytest.raises(
-        TypeError, match=r"ImageNet only has labels\(\); read a folder .* with ImageFolder"
-    ):
+    with pytest.raises(TypeError, match=r"ImageNet only has labels\(\); read a folder .* with ImageFolder"):
         ImageNet()

@@ -139,11 +139,16 @@ def test_the_best_one() -> None:
     assert set(Text("abc").sample(Scores(0.3, 0.4, 0.3), "a", 50, temperature=0.01)) == {"a", "b"}
 
 
-def test_the_largest_random_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even 1, which uniform does not give, stays within the characters."""
-    for u in (0.0, 1 - 2.0**-24, 1.0):
+def test_large_scores(backend: Backend) -> None:
+    assert Text("abc").sample(lambda ids: Variable([[1000.0, 1100.0, -1e4]]), "a", 5) == "abbbbb"
+
+
+def test_the_ends_of_the_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least and the largest that there are pick no character of probability 0."""
+    for u in (0.0, 1 - 2.0**-24):
         monkeypatch.setattr("dzcore.random.uniform", lambda shape, backend, u=u: np.full(shape, u, np.float32))
         assert Text("abc").sample(Scores(0.2, 0.5, 0.3), "a", 1)[-1] == ("a" if u == 0 else "c")
+        assert Text("abc").sample(Scores(0.0, 1.0, 0.0), "a", 1)[-1] == "b"
 
 
 def test_sampling_is_the_same_everywhere(backend: Backend) -> None:

@@ -211,6 +211,15 @@ def test_a_copy_goes_on_alone(called: bool, backend: Backend) -> None:
     assert snapshot(layer) == snapshot(twin)
 
 
+def test_a_copy_that_was_never_called_loads_weights(tmp_path: Path, backend: Backend) -> None:
+    layer = L.BatchNorm()
+    twin = copy.deepcopy(layer)
+    layer(Variable(SAMPLE))
+    layer.save_weights(tmp_path / "w.npz")
+    twin.load_weights(tmp_path / "w.npz")
+    assert snapshot(twin) == snapshot(layer)
+
+
 def test_a_buffer_without_data_says_so(backend: Backend) -> None:
     buffer = L.Buffer(name="avg")
     assert repr(buffer) == "variable(None)"

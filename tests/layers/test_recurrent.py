@@ -26,6 +26,11 @@ LAYERS = [L.RNN, L.LSTM, L.GRU]
 GATES = {L.RNN: 1, L.LSTM: 4, L.GRU: 3}
 
 
+@pytest.fixture(autouse=True)
+def fixed_seed() -> None:
+    random.seed(0)
+
+
 def host(x: Variable) -> np.ndarray:
     array = x.to_host()
     return np.frombuffer(bytes(array.buffer), array.dtype).reshape(array.shape)
@@ -107,6 +112,16 @@ def test_shapes_and_dtypes(kind: Any, in_size: int | None, backend: Backend) -> 
         assert p.backend is backend
     assert backend.dtype_name(y.dtype) == "float32"
     assert rnn.sequence(sequence(7, 4, 3, dtype="float32")).shape == (7, 4, 5)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("dtype", ["float16", "float64"])
+def test_other_dtypes(kind: Any, dtype: str) -> None:
+    rnn = kind(5, dtype=dtype)
+    ys = rnn.sequence(sequence(3, 4, 2, dtype=dtype))
+    F.sum(ys).backward()
+    assert {str(x.dtype) for x in (ys, *rnn.params(), *(p.grad for p in rnn.params()))} == {dtype}
+    assert {str(getattr(rnn, part).dtype) for part in rnn.parts} == {dtype}
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -224,6 +239,24 @@ def test_a_sequence_may_come_in_pieces(cuts: set[int], kind: Any) -> None:
     bounds = [0, *sorted(cuts), 9]
     pieces = [rnn.sequence(xs[a:b]) for a, b in pairwise(bounds)]
     np.testing.assert_allclose(F.concat(pieces).data, whole.data, rtol=1e-12)
+
+
+def test_a_sequence_of_one_step(backend: Backend) -> None:
+    for kind in LAYERS:
+        rnn, xs = kind(4, dtype="float64"), sequence(1, 3, 2)
+        ys = rnn.sequence(xs)
+        rnn.reset_state()
+        assert ys.shape == (1, 3, 4)
+        assert_close(ys[0].detach(), host(rnn(xs[0])).tolist(), rtol=1e-12)
+
+
+def test_split() -> None:
+    x = sequence(6, 4)
+    (only,) = F.split(x, 1)
+    assert values(only) == values(x)
+    for sections, axis in ((4, 0), (3, -1), (0, 0), (-2, 0)):
+        with pytest.raises(ValueError, match=rf"sections={sections} must divide the length of axis . of x.*\(6, 4\)"):
+            F.split(x, sections, axis)
 
 
 def test_rows_do_not_see_each_other() -> None:

@@ -9,6 +9,7 @@ import pytest
 from dzcore import Layer, Variable
 
 torch = pytest.importorskip("torch", reason="the comparison needs PyTorch: pip install torch")
+torch.set_num_threads(1)  # the arrays are small
 
 
 def draw(*shape: int, seed: int = 0, low: float = -1.0, high: float = 1.0) -> np.ndarray:
