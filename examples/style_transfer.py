@@ -30,7 +30,7 @@ CONTENT, WEIGHT, RATE = "conv3_1", 0.01, 8.0
 
 def features(model: VGG16, x: Variable, last: str) -> dict[str, Variable]:
     """Return the maps (channels, places) of VGG16's layers up to the `last`, with means where it has maxima."""
-    maps = {}
+    maps: dict[str, Variable] = {}
     for name in (name for name in vars(model) if name.startswith("conv")):
         if name.endswith("_1") and maps:
             x = F.average_pooling(x, 2, 2)

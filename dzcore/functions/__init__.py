@@ -19,8 +19,8 @@ from . import (
     math,
     methods,
     norm,
+    parts,
     pool,
-    recurrent,
     reduce,
     search,
     shape,
@@ -47,10 +47,10 @@ from .math import *
 from .norm import *
 from .norm import _deviation as deviation
 from .norm import _standardized as standardized
+from .parts import *
 from .pool import *
 from .pool import _window_spread as window_spread
 from .pool import _window_sum as window_sum
-from .recurrent import *
 from .reduce import *
 from .search import *
 from .shape import *
@@ -67,7 +67,7 @@ im2col_array, col2im_array = windows.im2col_array, windows.col2im_array
 
 __all__ = [
     *activation.__all__, *conv.__all__, *creation.__all__, "dropout", *index.__all__, *linalg.__all__,
-    *loss.__all__, *math.__all__, *norm.__all__, *pool.__all__, *recurrent.__all__, *reduce.__all__, *search.__all__,
+    *loss.__all__, *math.__all__, *norm.__all__, *parts.__all__, *pool.__all__, *reduce.__all__, *search.__all__,
     *shape.__all__, *windows.__all__,
 ]  # fmt: skip
 

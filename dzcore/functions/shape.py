@@ -11,7 +11,7 @@ from ..graph import Variable, as_variable, rule
 __all__ = [
     "astype", "broadcast_arrays", "broadcast_to", "concat", "diff", "expand_dims", "flatten", "flip",
     "matrix_transpose", "meshgrid", "moveaxis", "pad", "permute_dims", "repeat", "reshape", "roll", "squeeze",
-    "stack", "sum_to", "tile", "transpose", "tril", "triu", "unstack",
+    "stack", "sum_to", "tile", "transpose", "tril", "triu",
 ]  # fmt: skip
 
 Shape = tuple[int, ...]
@@ -255,13 +255,6 @@ def concat(arrays: Sequence[Any], *, axis: int | None = 0) -> Variable:
 def stack(arrays: Sequence[Any], *, axis: int = 0) -> Variable:
     """Join arrays of one shape along a new axis."""
     return concat([expand_dims(x, axis) for x in arrays], axis=axis)
-
-
-def unstack(x: Any, /, *, axis: int = 0) -> tuple[Variable, ...]:
-    """Split x along an axis into as many arrays without it."""
-    x = as_variable(x)
-    before = (slice(None),) * normalize_axis(axis, x.ndim)
-    return tuple(x[(*before, i, ...)] for i in range(x.shape[axis]))
 
 
 def repeat(x: Any, repeats: int, *, axis: int | None = None) -> Variable:

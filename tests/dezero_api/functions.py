@@ -172,7 +172,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "embed_id": an_embedding,
     "max": extreme(F.max, 6.0, (1, 2)),
     "min": extreme(F.min, 1.0, (0, 0)),
-    "clip": elementwise(lambda x: F.clip(x, x_min=0.0, x_max=1.0), lambda x: np.clip(x, 0, 1), lambda x: (x > 0) & (x < 1)),
+    "clip": elementwise(lambda x: F.clip(x, x_min=0.0, x_max=1.0), lambda x: np.clip(x, 0, 1),
+                        lambda x: (x > 0) & (x < 1)),
     "conv2d": lambda: same(F.conv2d(IMAGE, KERNEL), CONVOLVED),
 }  # fmt: skip
 

@@ -11,9 +11,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPTS = sorted(path.stem for path in EXAMPLES.glob("*.py") if path.stem != "options")
 
 
+NEEDS = {"sunspots": "statsmodels"}
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_a_script_runs(name: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="the pictures need matplotlib: pip install 'dzcore[cli]'")
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name], reason="the numbers come with statsmodels: pip install 'dzcore[series]'")
     picture = tmp_path / f"{name}.png"
     command = [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), "--small", "--picture", str(picture)]
     environment = os.environ | {"MPLBACKEND": "agg"}

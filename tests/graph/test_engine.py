@@ -77,8 +77,11 @@ def test_gradient_penalty_trains_through_backward() -> None:
     assert float(x.grad) == 2 * 12.0 * 12.0
 
 
-# split has several results, which only a Function has, and its backward works on Variables
-@pytest.mark.parametrize("op", [op for op in OPS if op.order and op.name != "split"], ids=str)
+# these have several results, which only a Function has, and its backward works on Variables
+SEVERAL = ("split", "unstack")
+
+
+@pytest.mark.parametrize("op", [op for op in OPS if op.order and op.name not in SEVERAL], ids=str)
 def test_no_variable_is_made_without_create_graph(
     op: Any, numpy_backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

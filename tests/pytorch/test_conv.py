@@ -161,6 +161,21 @@ def test_layers(name: str, nobias: bool) -> None:
     assert_same_gradients(layer, module, names, rtol=RTOL)
 
 
+@pytest.mark.parametrize(
+    ("layer", "module"),
+    [
+        (L.Pool(3, 2, 1), torch.nn.MaxPool2d(3, 2, 1)),
+        (L.Pool((2, 3), 2, ceil_mode=True), torch.nn.MaxPool2d((2, 3), 2, ceil_mode=True)),
+        (L.AveragePool(3, 2, 1), torch.nn.AvgPool2d(3, 2, 1)),
+        (L.GlobalAveragePool(), torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())),
+        (L.Flatten(), torch.nn.Flatten()),
+    ],
+    ids=["Pool", "Pool-ceil", "AveragePool", "GlobalAveragePool", "Flatten"],
+)
+def test_layers_without_weights(layer: L.Layer, module: Any) -> None:
+    compare(layer, module, draw(2, 3, 8, 8), rtol=RTOL)
+
+
 def test_a_network_in_float32() -> None:
     """Convolution, pooling and a linear layer, in the precision that networks are trained in."""
     x = draw(8, 3, 12, 12).astype("f4")

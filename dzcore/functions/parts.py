@@ -1,11 +1,11 @@
-"""Splitting into equal parts: the steps of a sequence, the gates of a cell."""
+"""Taking an array apart: the steps of a sequence, the gates of a cell."""
 
 from typing import Any
 
 from ..graph import Function, Variable, as_variable
-from .shape import concat, normalize_axis
+from .shape import concat, normalize_axis, squeeze
 
-__all__ = ["split"]
+__all__ = ["split", "unstack"]
 
 
 class Split(Function):
@@ -35,3 +35,10 @@ def split(x: Any, sections: int, axis: int = 0) -> tuple[Variable, ...]:
         raise ValueError(f"sections={sections} must divide the length of axis {axis} of x, which has shape {x.shape}")
     parts = Split(sections, axis)(x)
     return parts if sections > 1 else (parts,)
+
+
+def unstack(x: Any, /, *, axis: int = 0) -> tuple[Variable, ...]:
+    """Split x along an axis into as many arrays without it."""
+    x = as_variable(x)
+    axis = normalize_axis(axis, x.ndim)
+    return tuple(squeeze(part, axis) for part in split(x, x.shape[axis], axis)) if x.shape[axis] else ()
