@@ -141,6 +141,8 @@ class ToArray:
         own = current_backend() if self.backend is None else get_backend(self.backend)
         if image.mode in ("P", "1"):
             image = image.convert("L" if image.mode == "1" else "RGBA" if "transparency" in image.info else "RGB")
+        elif image.mode.startswith("I;16") and image.mode not in _WIDE:
+            image = image.convert("I")  # big-endian, as TIFF files may be
         width, height = image.size
         shape = (height, width, len(image.getbands()))
         x = own.from_host(HostArray(_WIDE.get(image.mode, "uint8"), shape, image.tobytes()))

@@ -59,13 +59,13 @@ def draw(critic: MLP, histories: dict[str, list[tuple[float, float]]], file: str
     left.set(aspect="equal", title="the critic's height")
     for (name, history), style in zip(histories.items(), ("-", "--"), strict=True):
         middle.plot([slope for _, slope in history], style, label=name)
-        right.plot([distance for distance, _ in history], style, label=name)
+        right.plot([distance / slope for distance, slope in history], style, label=name)
     middle.axhline(1 + 1 / WEIGHT, color="gray", linewidth=1)
     middle.set(xlabel="step", title="mean slope", yscale="log")
-    right.axhline(OUTER - INNER, color="gray", linewidth=1)
-    right.set(xlabel="step", title="distance", yscale="symlog")
+    right.axhline(OUTER - INNER, color="gray", linewidth=1, label="exact")
+    right.set(xlabel="step", title="distance by slope", ylim=(-1, 2 * (OUTER - INNER)))
     right.legend()
-    figure.savefig(file, dpi=65)
+    figure.savefig(file, dpi=80)
 
 
 def mean(numbers: list[Any]) -> float:

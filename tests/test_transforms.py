@@ -227,6 +227,7 @@ def test_there_and_back(channels: int, backend: Backend) -> None:
 
 @pytest.mark.parametrize(("mode", "value", "expected"), [
     ("L", 7, [7]), ("1", 1, [255]), ("I", 70_000, [70_000]), ("F", 0.5, [0.5]), ("I;16", 300, [300]),
+    ("I;16B", 300, [300]),
     ("CMYK", (1, 2, 3, 4), [1, 2, 3, 4]),
 ])  # fmt: skip
 def test_every_mode_of_pillow(mode: str, value: Any, expected: list[float]) -> None:

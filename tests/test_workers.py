@@ -242,8 +242,9 @@ def test_after_an_error_the_epoch_goes_on() -> None:
 
 def test_an_exception_that_cannot_travel() -> None:
     loader = DataLoader(Noisy(4, picky, 1), 2, shuffle=False, workers=1, kind="process")
-    with pytest.raises(DzcoreError, match="PickyError in a worker process: 1 and 2"):
+    with pytest.raises(DzcoreError, match="PickyError in a worker process: 1 and 2") as caught:
         next(loader)
+    assert caught.value.__notes__[0] == "This happened to item 1 of the data set, of class Noisy."
     assert next(DataLoader(Noisy(4), 2, shuffle=False))[1].tolist() == [0, 1]
 
 
@@ -397,6 +398,36 @@ def test_ctrl_c(kind: str, tmp_path: Path) -> None:
     assert said.count("Traceback") == 1
 
 
+ORPHANS = """
+import multiprocessing, os, signal
+from dzcore import DataLoader
+from tests.worker_data import Noisy
+
+if __name__ == "__main__":
+    loader = DataLoader(Noisy(100), 1, workers=2, kind="process")
+    next(loader)
+    print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_processes_end_with_a_main_process_that_was_killed(tmp_path: Path) -> None:
+    script = tmp_path / "orphans.py"
+    script.write_text(ORPHANS)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    children = [int(number) for number in process.stdout.readline().split()]
+    try:
+        process.communicate(timeout=30)  # until nobody has the other end of the pipe any more
+    except subprocess.TimeoutExpired:
+        for number in children:
+            os.kill(number, signal.SIGKILL)
+        raise
+    assert children
+    assert process.returncode == -signal.SIGKILL
+
+
 @pytest.mark.parametrize("kind", ["numbers", "stream"])
 def test_an_interrupt_loses_no_batch(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loader = DataLoader(Noisy(8) if kind == "numbers" else Lines(8), 2, shuffle=False, workers=1)
@@ -502,6 +533,25 @@ def test_after_an_error_the_epoch_of_a_stream_is_over() -> None:
     assert next(loader, None) is None
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_stream_that_begins_again_when_it_is_asked_again(workers: int) -> None:
+    """As a DataLoader does."""
+    inner = DataLoader((np.arange(5.0), np.arange(5)), 1, shuffle=False)
+    loader = DataLoader(inner, 2, shuffle=False, collate=lambda pairs: [int(t[0]) for _, t in pairs], workers=workers)
+    assert [batch for batch, _ in zip(loader, range(9), strict=False)] == [[0, 1], [2, 3], [4]]
+
+
+def test_an_error_of_a_stream_survives_a_move(strict: str) -> None:
+    """What was read for it is lost, so that the epoch cannot just end."""
+    sizes = map(len, ("a", "", 1))  # type: ignore[arg-type]
+    loader = DataLoader(sizes, 1, shuffle=False, prefetch=5, collate=list)
+    assert next(loader) == [1]
+    loader.to(strict)
+    next(loader)
+    with pytest.raises(TypeError, match="has no len"):
+        next(loader)
+
+
 def test_a_stream_that_is_left_early() -> None:
     loader = DataLoader(Lines(100), 2, shuffle=False, workers=1)
     for _ in range(3):
@@ -550,3 +600,13 @@ def test_items_of_another_form_need_it() -> None:
         next(DataLoader(WORDS, 1, shuffle=False))
     (batch,) = DataLoader(["ab", "cd"], 2, shuffle=False, collate="".join)
     assert batch == "abcd"
+
+
+@pytest.mark.parametrize("item", [np.ones(2), (1, 2, 3)])
+def test_what_is_no_pair_is_not_taken_apart(item: Any) -> None:
+    class Single(Noisy):
+        def __getitem__(self, index: Any) -> Any:
+            return item
+
+    with pytest.raises(TypeError, match=r"dataset\[0\] is a (ndarray|tuple); a DataLoader takes pairs"):
+        next(DataLoader(Single(), 2, shuffle=False))

@@ -167,7 +167,8 @@ def _of_kind(*, accelerator: bool) -> Backend:
         raise BackendUnavailableError("\n  ".join([f"No {kind} backend can be used here.", *sorted(problems)]))
     broken = [answer.message for answer in registry.resolve_all().values() if not isinstance(answer, type)]
     installed = f"Installed: {comma(registry.resolve_all())}."
-    raise BackendNotFoundError("\n  ".join([f"No {kind} backend is installed. {installed}", *broken]))
+    remedy = " For an NVIDIA GPU: pip install 'dzbackend-cupy[cuda12]' (or [cuda13])." if accelerator else ""
+    raise BackendNotFoundError("\n  ".join([f"No {kind} backend is installed. {installed}{remedy}", *broken]))
 
 
 def backend_of(array: object) -> Backend:

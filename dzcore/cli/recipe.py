@@ -51,6 +51,8 @@ class Recipe:
         return self.model == "mlp"
 
     def __str__(self) -> str:
+        if self.model != "mlp":
+            return self.model
         return f"{self.model} {'-'.join(map(str, (self.inputs, *self.hidden, self.classes)))} ({self.activation})"
 
 

@@ -63,7 +63,7 @@ class DataLoader:
         self.workers = _whole("workers", workers, 0)
         if gpu and backend is not None:
             raise ValueError(f"gpu=True and backend={str(backend)!r} both say where the batches go; give one of them")
-        self.dataset: Any = as_source(dataset, paired=collate is None)
+        self.dataset: Any = as_source(dataset)
         self._source: Any = self.dataset
         self.backend = self._home = self.dataset.backend
         self.shuffle, self.drop_last, self.kind, self.collate = shuffle, drop_last, kind, collate
@@ -220,7 +220,9 @@ class DataLoader:
         if source.vectorized and not (self.prefetch or self.workers or self.collate) and source.backend is not target:
             source = copy(source).to(target)
         ready = deque(send(batch, target, self.backend) for batch in self._ready)
-        self._source, self.backend, self._ready, self._error = source, target, ready, None
+        self._source, self.backend, self._ready = source, target, ready
+        if not isinstance(source, Stream):
+            self._error = None  # what failed is tried again
         return self
 
     def to_cpu(self) -> "DataLoader":

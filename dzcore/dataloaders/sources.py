@@ -2,37 +2,29 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from ..backend import Backend, current_backend
 from ..datasets import ArrayDataset, Dataset
-from ..datasets.base import stack
+from ..datasets.base import pair, stack
 from ..errors import DataError
 
 __all__ = ["Stream", "as_source"]
 
 
-def _pair(item: Any, where: str) -> tuple[Any, Any]:
-    if not (isinstance(item, (tuple, list)) and len(item) == 2):
-        kind = type(item).__name__
-        raise TypeError(f"{where} is a {kind}; a DataLoader takes pairs (x, t), or a function collate= for others")
-    return item[0], item[1]
-
-
 class _Items(Dataset):
     """A sequence as a data set."""
 
-    def __init__(self, items: Sequence[Any], paired: bool) -> None:
-        self.items, self.paired = items, paired
+    def __init__(self, items: Sequence[Any]) -> None:
+        self.items = items
         super().__init__()
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, index: Any) -> Any:
-        item = self.items[index]
-        return _pair(item, f"dataset[{index}]") if self.paired else item
+        return self.items[index]
 
 
 class Stream:
@@ -59,7 +51,7 @@ class Stream:
             raise DataError(f"{what}; give an object whose __iter__ makes a new one for every epoch")
         self._used = True
         stream = copy(self)
-        stream._running = running
+        stream._running = chain(running)  # ends once; a DataLoader begins again when it is asked again
         return stream
 
     def take(self, count: int) -> list[Any]:
@@ -69,11 +61,11 @@ class Stream:
 
     def collate(self, items: list[Any]) -> tuple[Any, Any]:
         """Make a batch of pairs (x, t)."""
-        xs, ts = zip(*[_pair(item, "an item of dataset") for item in items], strict=True)
+        xs, ts = zip(*[pair(item, "an item of dataset") for item in items], strict=True)
         return stack(xs, self.backend), stack(ts, self.backend)
 
 
-def as_source(data: Any, paired: bool = True) -> Dataset | Stream:
+def as_source(data: Any) -> Dataset | Stream:
     """Return a Dataset as it is, and make a source of a pair of arrays, an array, a sequence, or any iterable."""
     if isinstance(data, Dataset):
         return data
@@ -83,7 +75,7 @@ def as_source(data: Any, paired: bool = True) -> Dataset | Stream:
         return ArrayDataset(data)
     if not isinstance(data, (str, bytes, dict)):
         if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
-            return _Items(data, paired)
+            return _Items(data)
         if hasattr(data, "__iter__"):
             return Stream(data)
     kind = type(data).__name__

@@ -144,13 +144,25 @@ _here: tuple[Any, Collate | None]  # in a worker process: what it works on
 
 
 def _arrive(parcel: bytes) -> None:
-    """Make a new process ready: Ctrl-C is for the main one."""
+    """Make a new process ready: Ctrl-C is for the main one, and it ends when that one does, killed perhaps."""
     import pickle
     import signal
+    import threading
 
     global _here
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, daemon=True).start()
     _here = pickle.loads(parcel)
+
+
+def _follow() -> None:
+    """Wait for the end of the main process, and end this one."""
+    import os
+    from multiprocessing import parent_process
+
+    if (parent := parent_process()) is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _remotely(indices: Any, generator: random.Generator) -> Any:
@@ -161,7 +173,9 @@ def _remotely(indices: Any, generator: random.Generator) -> Any:
             return over(make(source, indices, collate, generator), _packed)
     except Exception as error:
         if not _portable(error):
-            raise DzcoreError(f"{type(error).__name__} in a worker process: {error}") from None
+            known = DzcoreError(f"{type(error).__name__} in a worker process: {error}")
+            known.__notes__ = getattr(error, "__notes__", [])  # which item it was
+            raise known from None
         raise
 
 

@@ -102,7 +102,9 @@ class Dataset:
     def batch(self, indices: Any) -> tuple[Any, Any]:
         """Return the items at `indices`, integers in [0, n), as two arrays (len(indices), …) on `backend`."""
         if not self.vectorized:
-            xs, ts = zip(*items(self, numbers(indices, self.backend)), strict=True)
+            chosen = numbers(indices, self.backend)
+            pairs = [pair(item, f"dataset[{i}]") for i, item in zip(chosen, items(self, chosen), strict=True)]
+            xs, ts = zip(*pairs, strict=True)
             return stack(xs, self.backend), stack(ts, self.backend)
         own = self.backend
         if not hasattr(indices, "shape"):
@@ -153,6 +155,14 @@ def items(dataset: Any, indices: Sequence[int]) -> list[Any]:
             error.add_note(f"This happened to item {i} of the data set, of class {type(dataset).__name__}.")
             raise
     return found
+
+
+def pair(item: Any, where: str) -> tuple[Any, Any]:
+    """Return an item that is a pair (x, t); one array of length 2 is none."""
+    if not (isinstance(item, (tuple, list)) and len(item) == 2):
+        kind = type(item).__name__
+        raise TypeError(f"{where} is a {kind}; a DataLoader takes pairs (x, t), or a function collate= for others")
+    return item[0], item[1]
 
 
 def stack(items: Sequence[Any], backend: Backend) -> Any:

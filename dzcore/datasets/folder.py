@@ -78,6 +78,8 @@ def _opened(path: str) -> Any:
     image = pillow()
     try:
         with image.open(path) as file:
+            if file.mode[0] in "IF":  # Pillow would make 255 of all that is more
+                raise ValueError("it has more than 8 bits a pixel")
             return file.convert("RGB")
     except FileNotFoundError:
         raise DataError(f"{path!r} was there before, and is gone") from None

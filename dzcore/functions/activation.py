@@ -67,7 +67,7 @@ def silu(xp: Any, x: Any) -> Any:
 
 def _silu_slope(xp: Any, x: Any, y: Any) -> Any:
     s = xp.sigmoid(x)
-    return s + xp.minimum(y, 100.0) * (1.0 - s)  # 1 - s is 0 before that, and large y would not fit into float16
+    return s + xp.minimum(y, 100.0) * xp.sigmoid(-x)  # that is 0 by then, and large y would not fit into float16
 
 
 _GELU, _CUBIC = 2.0 * sqrt(2.0 / pi), 0.044715
@@ -86,7 +86,7 @@ def _inner(xp: Any, x: Any) -> tuple[Any, Any]:
 def _gelu_gradient(xp: Any, gy: Any, x: Any, y: Any) -> Any:
     z, slope = _inner(xp, x)
     s = xp.sigmoid(z)
-    return gy * (s + xp.minimum(y, 10.0) * (1.0 - s) * slope)
+    return gy * (s + xp.minimum(y, 10.0) * xp.sigmoid(-z) * slope)
 
 
 @rule(x=_gelu_gradient)
@@ -95,7 +95,7 @@ def gelu(xp: Any, x: Any) -> Any:
 
     That is their approximation of x times the normal distribution function, which the array API does not have.
     """
-    return _gated(xp, x, _inner(xp, x)[0])
+    return _gated(xp, xp.maximum(x, -10.0), _inner(xp, x)[0])  # else x times that gate grows again far out
 
 
 @rule(x=lambda xp, gy, y, axis: (gy - xp.sum(gy * y, axis=axis, keepdims=True)) * y)
@@ -114,8 +114,7 @@ def softmax(x: Any, axis: Axis = 1) -> Variable:
 @rule(x=lambda xp, gy, y, axis: gy - xp.exp(y) * xp.sum(gy, axis=axis, keepdims=True))
 def _log_softmax(xp: Any, x: Any, /, axis: Any) -> Any:
     y = x - xp.max(x, axis=axis, keepdims=True)
-    y -= xp.log(xp.sum(xp.exp(y), axis=axis, keepdims=True))
-    return y
+    return y - xp.log(xp.sum(xp.exp(y), axis=axis, keepdims=True))
 
 
 def log_softmax(x: Any, axis: Axis = 1) -> Variable:

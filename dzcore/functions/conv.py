@@ -242,7 +242,7 @@ def _operands(name: str, rank: int, groups: int, x: Any, W: Any, b: Any) -> list
             raise ValueError(f"{name}: {what} has shape {each.shape}; it must be ({axes}, and {rank} spatial axes)")
     if 0 in (*x.shape[1:], *xs[1].shape):
         raise ValueError(f"{name}: x has shape {x.shape} and W {xs[1].shape}; nothing but the batch may be empty")
-    if isinstance(groups, bool) or not isinstance(groups, int) or groups < 1 or xs[1].shape[0] % groups:
+    if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups < 1 or xs[1].shape[0] % groups:
         raise ValueError(f"{name}: groups={groups!r} must be a positive integer that divides {xs[1].shape[0]}, "
                          f"the first axis of W {xs[1].shape}")  # fmt: skip
     if any(each.dtype != x.dtype for each in xs):

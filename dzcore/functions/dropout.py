@@ -14,7 +14,7 @@ def _masked(xp: Any, x: Any, bits: Any, threshold: Any, scale: Any) -> Any:
     return x * (xp.astype(bits < threshold, x.dtype) * scale)
 
 
-@rule(extends=True, x=lambda xp, gy, bits, threshold, scale: xp.dropped(gy, bits, threshold, scale))
+@rule(extends=True, shown="dropout", x=lambda xp, gy, bits, threshold, scale: xp.dropped(gy, bits, threshold, scale))
 def _dropped(xp: Any, x: Any, /, bits: Any, threshold: int, scale: float) -> Any:
     """Return x * scale where the random word is below the threshold, x * 0 elsewhere."""
     return xp.backend.fuse(_masked)(x, bits, threshold, scale)

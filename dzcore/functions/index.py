@@ -18,7 +18,7 @@ Shape = tuple[int, ...]
 # Slices ------------------------------------------------------------------------------------------------------------
 
 
-@rule(x=lambda xp, gy, index, shape: xp.embed(gy, index, shape))
+@rule(shown="get_item", x=lambda xp, gy, index, shape: xp.embed(gy, index, shape))
 def _slice(xp: Any, x: Any, /, index: tuple[Any, ...], shape: Shape) -> Any:
     return x[index]
 
@@ -38,7 +38,7 @@ def _embed(xp: Any, x: Any, /, index: tuple[Any, ...], shape: Shape) -> Any:
 # Rows --------------------------------------------------------------------------------------------------------------
 
 
-@rule(extends=True, x=lambda xp, gy, index, size: xp.add_rows(gy, index, size))
+@rule(extends=True, shown="get_item", x=lambda xp, gy, index, size: xp.add_rows(gy, index, size))
 def _rows(xp: Any, x: Any, /, index: Any, size: int) -> Any:
     return xp.take(x, index, axis=0)
 

@@ -18,12 +18,12 @@ __all__ = ["linear", "matmul", "tensordot", "vecdot"]
     x1=lambda xp, gy, x2, shape1: xp.sum_to(xp.matmul(gy, x2.mT), shape=shape1),
     x2=lambda xp, gy, x1, shape2: xp.sum_to(xp.matmul(x1.mT, gy), shape=shape2),
 )
-def _stacks(xp: Any, x1: Any, x2: Any, /, shape1: tuple[int, ...], shape2: tuple[int, ...]) -> Any:
+def _matmul_stacks(xp: Any, x1: Any, x2: Any, /, shape1: tuple[int, ...], shape2: tuple[int, ...]) -> Any:
     return xp.matmul(x1, x2)
 
 
 @rule(x1=lambda xp, gy, x2: xp.matmul(gy, x2.T), x2=lambda xp, gy, x1: xp.matmul(x1.T, gy))
-def _matrices(xp: Any, x1: Any, x2: Any) -> Any:
+def _matmul(xp: Any, x1: Any, x2: Any) -> Any:
     return xp.matmul(x1, x2)
 
 
@@ -38,14 +38,14 @@ def matmul(x1: Any, x2: Any) -> Variable:
     if len(left) == len(right) == 2:
         if left[1] != right[0]:
             raise ValueError(f"matmul: shapes {left} and {right} do not fit; {left[1]} and {right[0]} must be equal")
-        return _matrices(x1, x2)
+        return _matmul(x1, x2)
     if not left or not right or left[-1] != right[-2 if len(right) > 1 else -1]:
         raise ValueError(f"matmul: shapes {left} and {right} do not fit")
     if len(left) == 1:
         x1 = reshape(x1, (1, *left))
     if len(right) == 1:
         x2 = reshape(x2, (*right, 1))
-    y = _stacks(x1, x2, x1.shape, x2.shape)
+    y = _matmul_stacks(x1, x2, x1.shape, x2.shape)
     if len(left) == 1 or len(right) == 1:
         shape = list(y.shape)
         if len(right) == 1:
@@ -66,7 +66,7 @@ def _plus(y: Any, b: Any) -> Any:
     W=lambda xp, gy, x: xp.matmul(x.T, gy),
     b=lambda xp, gy: xp.sum(gy, axis=0),
 )
-def _affine(xp: Any, x: Any, W: Any, b: Any) -> Any:
+def _linear(xp: Any, x: Any, W: Any, b: Any) -> Any:
     return _plus(xp.matmul(x, W), b)
 
 
@@ -85,7 +85,7 @@ def linear(x: Any, W: Any, b: Any = None) -> Variable:
     if len(x.shape) != 2:
         rows = reshape(x, (-1, W.shape[0])) if x.size else reshape(x, (0, W.shape[0]))
         return reshape(linear(rows, W, b), (*x.shape[:-1], W.shape[1]))
-    return _affine(x, W, b)
+    return _linear(x, W, b)
 
 
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Variable:

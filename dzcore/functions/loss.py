@@ -51,6 +51,8 @@ def _pair(x0: Any, x1: Any, name: str, reduction: str) -> tuple[Variable, Variab
     _check(reduction)
     x0 = as_variable(x0, x1.backend if isinstance(x1, Variable) else None)
     x1 = as_variable(x1, x0.backend)
+    if x0.size == x1.size == 1:  # such as (1, 1) and (1,): nothing is repeated
+        x1 = reshape(x1, x0.shape)
     if x0.shape != x1.shape:
         raise ValueError(
             f"{name}: shapes {x0.shape} and {x1.shape} must be equal; broadcasting would hide a mistake here"
@@ -60,6 +62,8 @@ def _pair(x0: Any, x1: Any, name: str, reduction: str) -> tuple[Variable, Variab
 
 def _as_targets(t: Any, x: Variable) -> Variable:
     """Return t as a Variable of x's dtype; a nested list may stand for it."""
+    if not x.backend.is_floating(x.dtype):
+        raise TypeError(f"predictions have dtype {x.dtype}; they must be floating-point, as of x.astype('float32')")
     if isinstance(t, (list, tuple)):
         t = Variable(t, backend=x.backend).detach()
     t = as_variable(t, x.backend)
@@ -125,7 +129,7 @@ def _one_hot(xp: Any, x: Any, /, t: Any) -> Any:
 
     On an accelerator, which does not look at t beforehand, a class that does not exist makes its row nan.
     """
-    t = xp.reshape(t, (-1, 1))
+    t = xp.reshape(xp.astype(t, xp.int64, copy=False), (-1, 1))  # a narrower type may not hold all classes
     y = xp.astype(t == xp.arange(x.shape[1], dtype=t.dtype, device=xp.backend.device), x.dtype)
     return xp.where((t >= 0) & (t < x.shape[1]), y, nan) if xp.backend.accelerator else y
 
@@ -202,7 +206,7 @@ def softmax_cross_entropy(
         return _reduced(reshape(loss, places), reduction)
     ignored = None if ignore_index is None else index_of(ignore_index)
     target = _checked_classes(x, t, places, classes, ignored)
-    if weight is None and not label_smoothing and ignored is None and reduction != "none":
+    if weight is None and not label_smoothing and ignored is None and reduction != "none" and rows.shape[0]:
         return _rescaled(_softmax_cross_entropy(rows, target), reduction, places)
     loss, counts = _class_losses(rows, target, weight, label_smoothing, ignored)
     total = _reduced(reshape(loss, places), reduction)
@@ -329,7 +333,7 @@ def accuracy(y: Any, t: Any) -> Variable:
     """Calculate the share of rows of the scores y (n, classes) whose largest one is at t (n,). It has no gradient."""
     y = as_variable(y)
     t = _aligned(as_variable(t, y.backend), y.shape[:1])
-    if t.shape != y.shape[:1]:
+    if y.ndim != 2 or t.shape != y.shape[:1]:
         raise ValueError(f"accuracy: y has shape {y.shape} and t {t.shape}; they must be (n, classes) and (n,)")
     xp = y.backend.xp
     hits = xp.astype(xp.argmax(y._data, axis=1) == t._data, y.dtype)

@@ -97,6 +97,10 @@ def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, decay: float 
     shape = x.shape[1:2]
     gamma, beta = _like(gamma, x, "gamma", shape), _like(beta, x, "beta", shape)
     old_mean, old_var = _like(mean, x, "mean", shape), _like(var, x, "var", shape)
+    for name, each in (("mean", old_mean), ("var", old_var)):
+        _floating(each, f"batch_norm: {name}")
+    if not 0 <= decay <= 1:
+        raise ValueError(f"decay={decay!r} must be between 0 and 1")
     wide = (*shape, *[1] * (x.ndim - 2))
     gamma, beta = reshape(gamma, wide), reshape(beta, wide)
     if not training.get():
@@ -113,7 +117,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, decay: float 
 def _floating(x: Any, name: str) -> Variable:
     y: Variable = as_variable(x)
     if not y.backend.is_floating(y.dtype):
-        raise TypeError(f"{name}: x has dtype {y.dtype}; it must be floating-point, as of x.astype")
+        raise TypeError(f"{name}: x has dtype {y.dtype}; it must be floating-point, as of x.astype('float32')")
     return y
 
 

@@ -1,5 +1,6 @@
 """Taking an array apart: the steps of a sequence, the gates of a cell."""
 
+from operator import index
 from typing import Any
 
 from ..graph import Function, Variable, as_variable
@@ -31,6 +32,7 @@ def split(x: Any, sections: int, axis: int = 0) -> tuple[Variable, ...]:
     """Split x along an axis into `sections` parts of equal length, which `concat` joins again."""
     x = as_variable(x)
     axis = normalize_axis(axis, x.ndim)
+    sections = index(sections)
     if sections < 1 or x.shape[axis] % sections:
         raise ValueError(f"sections={sections} must divide the length of axis {axis} of x, which has shape {x.shape}")
     parts = Split(sections, axis)(x)

@@ -9,8 +9,8 @@ from ..graph import Variable, rule
 from .linalg import _plus
 from .math import multiply
 from .reduce import mean
+from .shape import astype, reshape
 from .shape import pad as pad_with
-from .shape import reshape
 from .windows import (
     Geometry,
     Shape,
@@ -46,7 +46,7 @@ def pooling(x: Any, kernel_size: Sizes, stride: Sizes = 1, pad: Sizes = 0, ceil_
     return reshape(y, (n, c, *out))
 
 
-@rule(x=lambda xp, gy, index, size: xp.add_rows(gy, index, size))
+@rule(shown="pooling", x=lambda xp, gy, index, size: xp.add_rows(gy, index, size))
 def _known(xp: Any, x: Any, /, index: Any, size: int, values: Any) -> Any:
     """Return `rows` of x that are known already."""
     return values
@@ -99,6 +99,8 @@ def average_pooling(x: Any, kernel_size: Sizes, stride: Sizes = 1, pad: Sizes = 
     what lies beyond does not count.
     """
     x, g, out, beyond = _prepared("average_pooling", x, kernel_size, stride, pad, ceil_mode)
+    if x.backend.dtype_name(x.dtype) not in ("float32", "float64"):  # sums are larger than averages, maybe too large
+        return astype(average_pooling(astype(x, "float32"), kernel_size, stride, pad, ceil_mode), x.dtype)
     if not any(beyond):
         return multiply(_window_sum(x, g), 1.0 / prod(g.size))
     x = pad_with(x, [(0, 0), (0, 0), *[(0, b) for b in beyond]])

@@ -184,6 +184,8 @@ def col2im(
 ) -> Variable:
     """Add what `im2col` makes of an array of `input_shape` back to where it came from: the transpose, no inverse."""
     x = as_variable(x)
+    if len(input_shape) < 3:
+        raise ValueError(f"input_shape={tuple(input_shape)} must be (n, c) and one spatial axis at least")
     n, c, *lengths = input_shape
     rank = len(lengths)
     g = Geometry(tuple(lengths), spread("kernel_size", kernel_size, rank), *steps(rank, stride, pad))

@@ -92,7 +92,7 @@ def backward(y: Variable, retain_grad: bool = False, create_graph: bool = False)
             raise GraphError(f"nothing to differentiate: {y.dtype} carries no gradient; make it of 1.0 instead of 1")
         raise GraphError(
             f"nothing to differentiate: this value (shape {y.shape}, dtype {y.dtype}) was computed from no "
-            f"Variable with a gradient, or under no_grad()"
+            f"Variable with a gradient (integers carry none; write 1.0 instead of 1), or under no_grad()"
         )
     seed = Variable._of(_ones(y), y.backend, None) if y.node.grad is None else y.node.grad
     y.node.grad = None

@@ -34,6 +34,8 @@ class Function:
         return call._apply(tuple(x if isinstance(x, Variable) else as_variable(x, backend) for x in inputs))
 
     def _apply(self, inputs: tuple[Variable, ...]) -> Any:
+        if not inputs:
+            raise TypeError(f"{type(self).__name__} was called without inputs; it takes at least one")
         backend = inputs[0].backend
         if any(x.backend is not backend for x in inputs):
             raise MixedBackendError(
@@ -42,7 +44,9 @@ class Function:
             )
         self.inputs = tuple(x.alias() for x in inputs)  # what they are now, whatever becomes of the Variables
         results = self.forward(*[x._data for x in inputs])
-        results = results if isinstance(results, tuple) else (results,)
+        results = tuple(results) if isinstance(results, (tuple, list)) else (results,)
+        if any(y is None for y in results):
+            raise TypeError(f"{type(self).__name__}.forward returned None; it must return an array, or several")
         outputs = tuple(Variable._of(backend.asarray(y), backend, None) for y in results)
         if recording.get() and any(x.node is not None for x in inputs):
             call = Call(self, inputs, outputs)

@@ -43,7 +43,7 @@ class Plan:
     __slots__ = ("gradients", "keep", "links", "name", "operands", "pull")
 
     def __init__(self, spec: "Spec", needs: tuple[bool, ...]) -> None:
-        self.name = spec.name
+        self.name = spec.shown
         arrays = [f"x{i}" for i in range(len(needs))] if spec.variadic else spec.arrays
         needed = [i for i, need in enumerate(needs) if need]
         formulas = {f"g{i}": spec.formula(i) for i in needed}
@@ -94,7 +94,7 @@ class Spec:
     def __init__(self, forward: Callable[..., Any], gradients: Mapping[str, Gradient], elementwise: bool) -> None:
         code = forward.__code__
         names = code.co_varnames
-        self.name = forward.__name__.lstrip("_")
+        self.name = self.shown = forward.__name__.lstrip("_")
         self.forward = forward
         self.elementwise = elementwise
         self.gradients = gradients
@@ -152,16 +152,18 @@ def _extend(name: str, forward: Callable[..., Any]) -> None:
 
 
 def rule(
-    *, extends: bool = False, elementwise: bool = False, **gradients: Gradient
+    *, extends: bool = False, elementwise: bool = False, shown: str | None = None, **gradients: Gradient
 ) -> Callable[[Callable[..., Any]], Apply]:
     """Turn `forward(xp, *arrays, **options)` into a differentiable function of Variables.
 
-    `elementwise` lets the arrays broadcast and promote against each other. With `extends`, other rules may call
-    the forward function as `xp.name(...)`. Every array that can carry a gradient needs a formula in `gradients`.
+    `elementwise` lets the arrays broadcast and promote against each other. With `extends`, other rules may call the
+    forward function as `xp.name(...)`. `shown` is what pictures of the graph call it. Every array that can carry a
+    gradient needs a formula in `gradients`.
     """
 
     def decorate(forward: Callable[..., Any]) -> Apply:
         spec = Spec(forward, gradients, elementwise)
+        spec.shown = shown or spec.name
         if extends:
             _extend(spec.name, forward)
             name = spec.name  # called by its name, for the backend may have its own

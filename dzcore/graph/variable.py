@@ -366,7 +366,7 @@ class Parameter(Variable):
             self.name = name
 
     def __getattr__(self, name: str) -> Any:
-        if name == "backend":  # unset until there is data; every operation asks for it first
+        if name in ("backend", "shape", "dtype", "ndim", "size", "device"):  # they come here only without data
             raise AttributeError(
                 f"the parameter {self.name!r} has no data yet; call its layer once, or give it its size"
             )

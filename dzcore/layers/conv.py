@@ -59,14 +59,15 @@ class _Kernels(Layer):
         self._divides("in_channels", in_channels)
         std = sqrt(self.groups / (in_channels * prod(self.kernel_size)))
         shape: Any = self._shape(in_channels)  # all of it known by now
-        self.W._set(random.normal(shape, std=std, dtype=self.dtype, backend=backend), backend)
-        if self.b is not None:
+        if self.W._data is None:
+            self.W._set(random.normal(shape, std=std, dtype=self.dtype, backend=backend), backend)
+        if self.b is not None and self.b._data is None:
             zeros = backend.xp.zeros(self.out_channels, dtype=backend.dtype(self.dtype), device=backend.device)
             self.b._set(zeros, backend)
 
     def _started(self, x: Any) -> Any:
         """Make the parameters for x if there are none."""
-        if self.W._data is None:
+        if self.W._data is None or (self.b is not None and self.b._data is None):
             x = as_variable(x)
             if x.ndim != 2 + self.rank or not x.shape[1]:
                 raise ValueError(

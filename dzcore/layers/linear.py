@@ -40,15 +40,16 @@ class Linear(Layer):
         return None if self.W._data is None else self.W.shape[0]
 
     def _start(self, in_size: int, backend: Backend) -> None:
-        weights = random.normal((in_size, self.out_size), std=sqrt(1 / in_size), dtype=self.dtype, backend=backend)
-        self.W._set(weights, backend)
-        if self.b is not None:
+        if self.W._data is None:
+            weights = random.normal((in_size, self.out_size), std=sqrt(1 / in_size), dtype=self.dtype, backend=backend)
+            self.W._set(weights, backend)
+        if self.b is not None and self.b._data is None:
             zeros = backend.xp.zeros(self.out_size, dtype=backend.dtype(self.dtype), device=backend.device)
             self.b._set(zeros, backend)
 
     def forward(self, x: Any) -> Variable:
         """Map x (…, in_size) to (…, out_size)."""
-        if self.W._data is None:
+        if self.W._data is None or (self.b is not None and self.b._data is None):
             x = as_variable(x)
             if not x.shape or not x.shape[-1]:
                 raise ValueError(f"x has shape {x.shape}; a Linear without in_size takes its size from the last axis")

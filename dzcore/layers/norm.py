@@ -41,7 +41,7 @@ class _Norm(Layer):
     def _started(self, x: Any, axis: int) -> Variable:
         """Return x as a Variable; without a shape so far, take the length of its `axis`."""
         x = as_variable(x)
-        if self.gamma._data is None:
+        if any(value._data is None for _, value in self.named_state()):
             if not -x.ndim <= axis < x.ndim or not x.shape[axis]:
                 raise ValueError(
                     f"x has shape {x.shape}; a {type(self).__name__} without size takes its size from axis {axis}"
@@ -81,7 +81,7 @@ class LayerNorm(_Norm):
     """
 
     def __init__(self, size: int | Sequence[int] | None = None, eps: float = 1e-5, dtype: Any = "float32") -> None:
-        super().__init__(size if isinstance(size, Sequence) else [size], eps, dtype)
+        super().__init__([_positive("size", n) for n in size] if isinstance(size, Sequence) else [size], eps, dtype)
         self._start_now()
 
     def forward(self, x: Any) -> Variable:

@@ -17,6 +17,8 @@ def read_rgb(image: Any, size: tuple[int, int] | None, dtype: Any) -> Any:
     """
     if not (hasattr(image, "convert") and hasattr(image, "resize")):
         raise TypeError(f"image is a {type(image).__name__}; open it with PIL.Image.open")
+    if image.mode[0] in "IF":  # Pillow would make 255 of all that is more
+        raise ValueError(f"image has mode {image.mode!r}, more than 8 bits a pixel; scale it to 0 … 255 and RGB")
     name, own = _floating(dtype), current_backend()
     image = image.convert("RGB")
     if size:

@@ -101,13 +101,9 @@ def stand_in(model: Layer) -> Iterator[Layer]:
     The copy shares the parameters that have data. In it, layers without a size find theirs, and their weights are
     zeros, for normal numbers take time.
     """
-    stream = random.get_state()
-    try:
-        with random.blank(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of values nobody will see
-            yield copy.deepcopy(model, {id(param): param for param in model.params() if param._data is not None})
-    finally:
-        random.set_state(stream)
+    with random.blank(), random.use_generator(random.Generator(0)), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of values nobody will see
+        yield copy.deepcopy(model, {id(param): param for param in model.params() if param._data is not None})
 
 
 def as_input(x: Any, model: Layer) -> Variable:

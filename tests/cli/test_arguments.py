@@ -139,7 +139,7 @@ def test_damaged_weights(dz: Dz, trained: Path) -> None:
 
 
 def test_an_interrupt_before_the_training(dz: Dz, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*arguments: object) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(train, "open_dataset", interrupt)

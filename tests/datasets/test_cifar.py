@@ -133,7 +133,7 @@ def damaged(content: bytes) -> bytes:
         (packed(TEN)[:-8] + bytes(8), "is truncated or damaged"),  # only the checksum at the end tells
         (damaged(packed(TEN)), "is truncated or damaged"),
         (b"<html>Please log in</html>", "is truncated or damaged"),
-        (gzip.compress(b"no archive"), "is truncated or damaged"),
+        (gzip.compress(b"no archive", mtime=0), "is truncated or damaged"),
         (packed(HUNDRED), "holds no data_batch_1.bin, data_batch_2.bin, .*; it is another archive"),
         (packed(TEN | {"x/data_batch_3.bin": b""}), "data_batch_3.bin has 0 bytes, not 3073 for each picture"),
         (packed(TEN | {"x/data_batch_3.bin": record(1, 2)[:-1]}), "data_batch_3.bin has 3072 bytes, not 3073"),

@@ -78,6 +78,12 @@ def test_a_damaged_picture_is_named(root: Path, content: bytes | None) -> None:
     assert "item 1" in caught.value.__notes__[0]
 
 
+def test_a_picture_of_16_bits_is_not_cut_off_at_255(root: Path) -> None:
+    Image.new("I;16", (4, 4), 300).save(root / "dog" / "b.png")
+    with pytest.raises(DataError, match=r"dog/b\.png' is no readable picture: it has more than 8 bits a pixel; remove"):
+        ImageFolder(root)[1]
+
+
 def test_a_picture_that_is_gone(root: Path) -> None:
     data = ImageFolder(root)
     (root / "cat" / "z.png").unlink()

@@ -56,7 +56,7 @@ for epoch in range(6):
     for x, t in train_set:
         x = x.reshape(1, 1)
         y = model(x)
-        loss += F.mean_squared_error(y, t.reshape(1, 1))
+        loss += F.mean_squared_error(y, t)
         count += 1
         if count % bptt_length == 0 or count == seqlen:
             model.cleargrads()

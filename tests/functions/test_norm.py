@@ -237,3 +237,12 @@ def test_running_statistics_on_another_backend_are_refused(strict: str) -> None:
         F.batch_norm(
             x, dzcore.ones(3), dzcore.zeros(3), Buffer([0.0] * 3, backend=get_backend("strict")), dzcore.ones(3)
         )
+
+
+def test_running_statistics_that_cannot_run() -> None:
+    """Integers would be cut off at every step."""
+    x, ones = np.ones((4, 3)), np.ones(3)
+    with pytest.raises(TypeError, match="mean"):
+        F.batch_norm(x, ones, ones, np.zeros(3, int), ones)
+    with pytest.raises(ValueError, match="decay=5"):
+        F.batch_norm(x, ones, ones, np.zeros(3), ones, decay=5)

@@ -261,6 +261,7 @@ EMPTY: dict[str, Callable[..., Any]] = {
     "pad": lambda x: F.pad(x, [(1, 0), (0, 0)]),
     "softmax": F.softmax,
     "log_softmax": F.log_softmax,
+    "softmax_cross_entropy": lambda x: F.softmax_cross_entropy(x, x.backend.asarray([], "int64"), reduction="sum"),
     "broadcast_to": lambda x: dzcore.broadcast_to(x, (2, 0, 3)),
     "tile": lambda x: dzcore.tile(x, (2, 2)),
     "repeat": lambda x: dzcore.repeat(x, 2, axis=1),
@@ -589,7 +590,7 @@ def test_large_arguments_do_not_overflow(backend: Backend) -> None:
 
 
 def test_losses_refuse_shapes_that_would_broadcast() -> None:
-    for loss in (F.mean_squared_error, F.mean_absolute_error, F.sigmoid_cross_entropy, F.binary_cross_entropy):
+    for loss in (F.mean_squared_error, F.mean_absolute_error, F.huber_loss):
         with pytest.raises(ValueError, match=r"\(3, 1\)"):
             loss(Variable(np.full((3, 1), 0.5)), np.full(3, 0.5))
 

@@ -117,6 +117,16 @@ def test_averages_count_padding_but_nothing_beyond(backend: Backend) -> None:
     assert_close(F.average_pooling(x, 4, 4, 1, True), [[[1.5, 3.0]]])
 
 
+def test_averages_of_what_float16_cannot_add_up(backend: Backend) -> None:
+    if "float16" not in backend.dtypes:
+        pytest.skip("no float16")
+    x = F.broadcast_to(Variable([3e4], dtype="float16"), (1, 1, 5, 5))
+    for ceil in (False, True):
+        y = F.average_pooling(x, 4, 4, 0, ceil)
+        assert y.dtype == x.dtype
+        assert set(values(y)) == {3e4}
+
+
 @pytest.mark.parametrize("f", BOTH)
 def test_empty_batch(f: Any, backend: Backend) -> None:
     x = Variable(backend.xp.zeros((0, 2, 5, 4), device=backend.device))

@@ -319,3 +319,28 @@ def test_the_graph_of_a_function_dies_with_its_result() -> None:
     del y
     assert array() is None
     assert values(x.grad) == [8.0] * 3
+
+
+def test_a_list_of_results_is_several(backend: Backend) -> None:
+    class Both(Function):
+        def forward(self, x: Any) -> Any:
+            return [x * 2.0, x * 3.0]
+
+        def backward(self, g0: Variable, g1: Variable) -> Variable:
+            return g0 * 2.0 + g1 * 3.0
+
+    x = Variable([1.0, 2.0])
+    a, b = Both()(x)
+    (a + b).backward()
+    assert_close(x.grad, [5.0, 5.0])
+
+
+def test_calls_and_results_that_are_none() -> None:
+    class Nothing(Function):
+        def forward(self, *xs: Any) -> Any:
+            return None
+
+    with pytest.raises(TypeError, match="Nothing was called without inputs"):
+        Nothing()()
+    with pytest.raises(TypeError, match="forward returned None"):
+        Nothing()(Variable(1.0))

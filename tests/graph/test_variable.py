@@ -67,6 +67,8 @@ def test_attributes(backend: Backend) -> None:
     y = x * 2.0
     assert y.creator.name == "multiply"
     assert repr(y.creator) == "<multiply>"
+    assert (x @ x.T).creator.name == "matmul"
+    assert F.linear(x, x.T, Variable([0.0, 0.0])).creator.name == "linear"
     assert (y + x).generation > y.generation > 0 or (y + x).generation != y.generation
     assert not y.detach().requires_grad
     assert y.detach().data is y.data

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -423,3 +424,27 @@ def test_dropout_layer_refuses_ratios_at_once(ratio):
 def test_dropout_layer_refuses_unknown_modes():
     with pytest.raises(ValueError, match="mode='inverse'"):
         L.Dropout(mode="inverse")
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "x"),
+    [
+        (L.Linear(3), (2, 3), (4, 2)),
+        (L.Conv2d(3, 1), (3, 2, 1, 1), (4, 2, 5, 5)),
+        (L.Deconv1d(3, 2), (2, 3, 2), (4, 2, 5)),
+    ],
+    ids=["Linear", "Conv2d", "Deconv1d"],
+)
+def test_weights_set_by_hand(layer: Any, shape: tuple[int, ...], x: tuple[int, ...]) -> None:
+    """A reader of the book sets W; b is then found at the first call, and W stays."""
+    layer.W.data = np.full(shape, 0.5, "f4")
+    layer(np.ones(x, "f4"))
+    assert layer.W.data.tolist() == np.full(shape, 0.5).tolist()
+    assert layer.b.data.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_norm_with_one_half_set_by_hand() -> None:
+    layer = L.BatchNorm()
+    layer.gamma.data = np.array([2.0, 2.0], "f4")
+    layer(np.ones((4, 2), "f4"))
+    assert layer.gamma.data.tolist() == [2.0, 2.0]

@@ -225,6 +225,9 @@ def test_a_buffer_without_data_says_so(backend: Backend) -> None:
     assert repr(buffer) == "variable(None)"
     with pytest.raises(AttributeError, match="'avg' has no data yet"):
         F.exp(buffer)
+    for name in ("shape", "dtype", "ndim", "size", "device"):
+        with pytest.raises(AttributeError, match="'avg' has no data yet"):
+            getattr(buffer, name)
 
 
 # What is refused -----------------------------------------------------------------------------------------------------
@@ -238,6 +241,7 @@ def test_a_buffer_without_data_says_so(backend: Backend) -> None:
         (lambda: L.BatchNorm(3, eps=0.0), "eps=0.0 must be positive"),
         (lambda: L.LayerNorm(eps=-1.0), "eps=-1.0 must be positive"),
         (lambda: L.LayerNorm((3, 0)), "size=0 must be a positive integer"),
+        (lambda: L.LayerNorm((None, 3)), "size=None must be a positive integer"),
         (lambda: L.GroupNorm(0), "groups=0 must be a positive integer"),
         (lambda: L.GroupNorm(2, 3), "groups=2 does not divide the 3 channels"),
         (lambda: L.EmbedID(0, 3), "in_size=0 must be a positive integer"),

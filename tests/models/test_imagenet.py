@@ -45,6 +45,12 @@ def test_size_is_width_and_height(backend, model):
     assert tuple(model.preprocess(image, size=None).shape) == (3, 10, 20)
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_a_picture_of_16_bits_is_not_cut_off_at_255(mode):
+    with pytest.raises(ValueError, match=f"image has mode '{mode}', more than 8 bits a pixel; scale it to 0 … 255"):
+        ResNet.preprocess(Image.new(mode, (40, 30), 300))
+
+
 def test_it_is_resized_as_pillow_does(numpy_backend):
     image, _ = picture()
     np.testing.assert_array_equal(VGG16.preprocess(image, (40, 30)), VGG16.preprocess(image.resize((40, 30)), None))

@@ -4,6 +4,7 @@ import hashlib
 import io
 import sys
 import threading
+import time
 import zipfile
 
 import numpy as np
@@ -221,11 +222,12 @@ def test_only_the_classes_of_imagenet():
 
 
 def test_two_threads_download_once(server, cache):
-    server.pause = 0.05
-    errors = []
+    errors, start = [], threading.Barrier(3, timeout=60)
+    server.before = lambda: time.sleep(0.1)  # the others come in the meantime
 
     def work():
         try:
+            start.wait()
             load(at(server.url))
         except Exception as error:
             errors.append(error)

@@ -1,6 +1,7 @@
 """Model.summary, Model.plot and what a notebook shows of layers: right numbers, and nothing of the model changed."""
 
 import shutil
+import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
@@ -217,6 +218,21 @@ def test_the_mode_of_the_run(tmp_path: Path) -> None:
 def test_weights_are_not_drawn(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(type(backend), "random_bits", lambda *_: pytest.fail("it takes long for large layers"))
     assert MLP((3, 2)).summary((1, 4)).total.parameters == 23
+
+
+def test_another_thread_draws_on_in_the_meantime() -> None:
+    """No number is given out twice."""
+    drawn = []
+
+    class Spy(Model):
+        def forward(self, x: Any) -> Any:
+            thread = threading.Thread(target=lambda: drawn.append(int(random.bits(1)[0])))
+            thread.start()
+            thread.join()
+            return F.exp(Variable(x))
+
+    Spy().summary((1,))
+    assert drawn != [int(random.bits(1)[0])]
 
 
 def test_values_of_no_importance_cause_no_warnings(tmp_path: Path) -> None:

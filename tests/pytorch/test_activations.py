@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dzcore.functions as F
+from dzcore import Variable
 
 from .compare import compare, draw, torch
 from .test_norm import second
@@ -55,6 +56,17 @@ def test_far_out(name: str) -> None:
     if name == "softplus":
         theirs = T.softplus
     compare(ours, theirs, x, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("dtype", "x"), [("float32", -1e38), ("float64", -1e300), ("float64", -np.inf)])
+def test_gelu_ends_at_zero(dtype: str, x: float) -> None:
+    """However large the argument: a gate that is merely tiny would make it grow again."""
+    v = Variable(np.array([x], dtype))
+    y = F.gelu(v)
+    y.backward()
+    assert abs(y.item()) < 1e-36
+    assert v.grad is not None
+    assert abs(v.grad.item()) < 1e-34
 
 
 def test_tuples_of_axes() -> None:
