@@ -108,6 +108,8 @@ def get_file(url: str, file_name: str | None = None) -> str:
     """Return the path of a file in the cache, downloaded from `url` if it is not there; nothing checks its content."""
     from .io.downloads import cache_folder, download
 
+    if not (file_name or url.rpartition("/")[2]):
+        raise ValueError(f"url={url!r} ends in a slash and names no file; give file_name")
     path = cache_folder() / (file_name or url.rpartition("/")[2])
     if not path.is_file():
         download(path, [url], lambda _: None, f"put it into {str(path.parent)!r}")

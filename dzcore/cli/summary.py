@@ -36,5 +36,7 @@ def summary(arguments: Namespace) -> int:
             table = model.summary(shape)
         except (ValueError, IndexError) as error:
             raise UsageError(f"argument --input: {arguments.network} cannot take {shape[1:]}: {error}") from error
+        except MemoryError as error:
+            raise UsageError(f"argument --input: {shape[1:]} is too large for the memory; give less") from error
     print(table)
     return 0

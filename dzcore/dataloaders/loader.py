@@ -34,8 +34,9 @@ class DataLoader:
 
     With `workers`, as many threads, or processes with `kind="process"`, make the batches of an epoch ahead of time,
     where the data set is; this one sends them. An error comes in the place of its batch. Workers live until the
-    end of the epoch, `reset()`, or the end of the loader. The one of a stream is a thread. Processes work on a copy of
-    the data set, whose class and transforms they must be able to import.
+    end of the epoch, `reset()`, or the end of the loader; a batch in the making is finished, also while the next epoch
+    begins, and `__getitem__` must stand that. The one of a stream is a thread. Processes are started anew every epoch
+    and work on a copy of the data set, whose class and transforms they must be able to import.
 
     >>> import dzcore
     >>> loader = DataLoader(dzcore.datasets.Digits(), batch_size=100)

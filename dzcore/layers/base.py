@@ -1,7 +1,7 @@
 """Layer: what holds parameters, in a tree."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..backend import Backend, HostArray, get_backend
@@ -154,7 +154,10 @@ class Layer:
                 with the file.
         """
         _check_suffix(path)
-        found = read_npz(path)
+        self._fill(read_npz(path), path)
+
+    def _fill(self, found: Mapping[str, HostArray], path: str | os.PathLike[str]) -> None:
+        """Take the arrays that were found in a file, all or none."""
         state = _by_path(self)
         problems = [f"missing: {name}" for name in state if name not in found]
         problems += [f"unexpected: {name} {_form(host)}" for name, host in found.items() if name not in state]

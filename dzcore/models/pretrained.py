@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DataError
-from ..io import cache_folder, check_digest, check_recorded, download, write_npz
+from ..io import cache_folder, check_digest, check_recorded, download
 from .base import Model
 from .onnx import read_onnx
 
@@ -46,12 +46,7 @@ def load_pretrained(model: Model, weights: Weights, classes: int) -> None:
     if weights.paths is None:
         model.load_weights(path)
         return
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        goal = Path(folder) / f"{weights.name}.npz"
-        write_npz(goal, {weights.paths.get(name, name): host for name, host in read_onnx(path).items()})
-        model.load_weights(goal)
+    model._fill({weights.paths.get(name, name): host for name, host in read_onnx(path).items()}, path)
 
 
 def locate(weights: Weights) -> Path:
@@ -63,12 +58,23 @@ def locate(weights: Weights) -> Path:
             raise DataError(f"{VARIABLE}={asked!r} {what}; name the folder that has {weights.name}, or unset it")
         for path in (given / FOLDER / weights.name, given / weights.name):
             if path.is_file():
-                return path
+                return _known(path, weights.digest)
     path = cache_folder() / FOLDER / weights.name
     if not path.is_file():
         remedy = f"set {VARIABLE} to the folder that has it"
         download(path, weights.urls, lambda part: _check(part, weights.digest), remedy)
-    check_recorded(path)
+    if weights.digest is None:
+        check_recorded(path)
+    return _known(path, weights.digest)
+
+
+def _known(path: Path, digest: str | None) -> Path:
+    """Return the path of a file that has the digest, if one is known."""
+    try:
+        if digest is not None:
+            check_digest(path, digest)
+    except DataError as error:
+        raise DataError(f"{str(path)!r} is damaged or another file: {error}; remove it, or get it again") from error
     return path
 
 

@@ -251,7 +251,10 @@ def onnx(url, digest=KNOWN):
 def test_an_onnx_file_by_its_digest(server, cache):
     server.content = ONNX
     load(onnx(server.url))
-    assert names(cache) == ["net.onnx", "net.onnx.sha256"]
+    assert names(cache) == ["net.onnx"]
+    (cache / "net.onnx").write_bytes(onnx_file({"dense_weight": W + 1, "dense_bias": B}))
+    with pytest.raises(DataError, match=r"net.onnx' is damaged or another file"):
+        load(onnx(server.url))
 
 
 def test_a_wrong_digest(server, cache):
@@ -265,9 +268,8 @@ def test_an_onnx_file_of_another_model(tmp_path, monkeypatch):
     (tmp_path / "net.onnx").write_bytes(onnx_file({"dense_weight": W, "other": B}))
     monkeypatch.setenv("DZCORE_DATA", str(tmp_path))
     with pytest.raises(WeightsError, match="net.onnx.* does not fit this Net: missing: fc/b; unexpected: other"):
-        load(onnx("http://127.0.0.1:9/"))
+        load(onnx("http://127.0.0.1:9/", None))
 
 
 def test_loading_is_light():
-    assert not hasattr(pretrained, "tempfile")
     assert "zipfile" not in vars(pretrained)
