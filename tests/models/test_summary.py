@@ -265,10 +265,10 @@ def test_plot_names_parameters_by_their_paths(tmp_path: Path) -> None:
 
 def test_plot_in_the_present_mode(tmp_path: Path) -> None:
     model = Sequential(L.Linear(2), L.Dropout(0.5))
-    assert 'label="dropped"' in model.plot((1, 3), to_file=tmp_path / "model.dot")
+    assert 'label="dropout"' in model.plot((1, 3), to_file=tmp_path / "model.dot")
     with dzcore.test_mode(), dzcore.no_grad():
         graph = model.plot((1, 3), to_file=tmp_path / "model.dot")
-    assert "dropped" not in graph
+    assert "dropout" not in graph
     assert "l0/W" in graph
 
 
