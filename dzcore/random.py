@@ -125,15 +125,11 @@ class Generator:
         _width(dtype)
         if _blank.get():
             return own.xp.zeros(shape, dtype=own.dtype(dtype), device=own.device)
-        xp, (table, slope) = own.xp, _quantiles(own)
-        words = xp.astype(self._bits(prod(shape), own), xp.int64)
-        k = words & 0x7FFFFFFF
-        last = k >= 4095 << 19
-        index = xp.where(last, 4095 + ((k >> 7) & 0xFFF), k >> 19)
-        part = xp.where(last, (k & 0x7F) << 12, k & 0x7FFFF)
-        size = xp.take(table, index) + ((xp.take(slope, index) * part) >> 19)
-        exact = xp.astype(xp.where(words > 0x7FFFFFFF, -size, size), xp.float32) * 2.0**-_SCALE
-        return _affine(xp.astype(xp.reshape(exact, shape), own.dtype(dtype), copy=False), std, mean)
+        words = self._bits(count := prod(shape), own)
+        piece = max(count, 1) if own.accelerator else _PIECE
+        pieces = [_gauss(own, words[i : min(i + piece, count)]) for i in range(0, max(count, 1), piece)]
+        values = own.xp.concat(pieces) if len(pieces) > 1 else pieces[0]
+        return _affine(own.xp.astype(own.xp.reshape(values, shape), own.dtype(dtype), copy=False), std, mean)
 
     def bernoulli(self, p: float, shape: Shape, backend: Chosen = None) -> Any:
         """Draw a boolean array that is True with probability `p`, to within 2**-33; exactly never at 0, always at 1."""
@@ -219,6 +215,22 @@ def _affine(x: Any, scale: float, shift: float) -> Any:
     if scale != 1.0:
         x = x * float(scale)
     return x if shift == 0.0 else x + float(shift)
+
+
+#: How many words the host makes normal numbers of at a time: what it computes on the way stays in its cache.
+_PIECE = 2**16
+
+
+def _gauss(own: Backend, words: Any) -> Any:
+    """Make standard normal numbers, in float32, of random words."""
+    xp, (table, slope) = own.xp, _quantiles(own)
+    words = xp.astype(words, xp.int64)
+    k = words & 0x7FFFFFFF
+    last = k >= 4095 << 19
+    index = xp.where(last, 4095 + ((k >> 7) & 0xFFF), k >> 19)
+    part = xp.where(last, (k & 0x7F) << 12, k & 0x7FFFF)
+    size = xp.take(table, index) + ((xp.take(slope, index) * part) >> 19)
+    return xp.astype(xp.where(words > 0x7FFFFFFF, -size, size), xp.float32) * 2.0**-_SCALE
 
 
 _tables: WeakKeyDictionary[Backend, tuple[Any, Any]] = WeakKeyDictionary()

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from dzbackend_numpy import NumpyBackend
 from dzcore import random
+from dzcore.backend import Backend
 from dzcore.random import Generator
+from dzcore.testing import values
 from tests.strict_backend import StrictBackend
 
 NUMPY = NumpyBackend()
@@ -298,3 +300,13 @@ UNIFORM = [0.40303128957748413, 0.855972170829773]  # 0x672d0fdc and 0xdb20fe9d,
 NORMAL = [-1.179760456085205, -1.0084271430969238]
 PERMUTATION = [3, 2, 5, 1, 4, 0]
 BERNOULLI = [True, True, True, False, False, False]
+
+
+def test_normal_numbers_do_not_depend_on_the_pieces(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn a piece at a time is what is drawn at once, and the stream goes on behind it."""
+    whole, state = random.Generator(5), random.Generator(5)
+    expected = values(whole.normal((4, 5), 0.5, 2.0))
+    monkeypatch.setattr(random, "_PIECE", 7)
+    assert values(state.normal((4, 5), 0.5, 2.0)) == expected
+    assert state.state == whole.state
+    assert state.normal((0, 3)).shape == (0, 3)
