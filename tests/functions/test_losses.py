@@ -387,3 +387,16 @@ def test_accuracy_takes_one_row_of_scores_a_sample(backend: Backend) -> None:
     for shape in ((3,), (3, 4, 3)):
         with pytest.raises(ValueError, match=r"accuracy: y has shape .*; they must be \(n, classes\)"):
             F.accuracy(dzcore.zeros(shape), dzcore.asarray([0, 1, 2]))
+
+
+@pytest.mark.parametrize(("gate", "at"), [(F.gelu, 5.0), (F.silu, 17.0)], ids=["gelu", "silu"])
+def test_second_derivatives_of_gates_far_to_the_right(gate: Callable[[Any], Variable], at: float) -> None:
+    """They are as small as the gate is near 1, which one minus the gate would round to 0."""
+    found = []
+    for dtype in ("float32", "float64"):
+        x = Variable(np.array([at], dtype))
+        (gx,) = dzcore.grad(gate(x), x, create_graph=True)
+        (ggx,) = dzcore.grad(gx, x)
+        found.append(float(ggx.data[0]))
+    assert found[1] < 0
+    assert found[0] == pytest.approx(found[1], rel=0.1)  # sigmoid's own derivative, y - y², is rounded there
