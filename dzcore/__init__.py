@@ -8,6 +8,7 @@ from . import (
     datasets,
     derivatives,
     errors,
+    files,
     functions,
     functions_conv,
     graph,
@@ -16,6 +17,7 @@ from . import (
     models,
     optimizers,
     random,
+    state,
     transforms,
     utils,
 )
@@ -38,6 +40,7 @@ from .dataloaders import DataLoader
 from .datasets import Dataset
 from .derivatives import *
 from .errors import *
+from .files import load, save
 from .functions import *
 from .functions.creation import dtypes as _dtypes
 from .graph import (
@@ -63,8 +66,9 @@ __array_api_version__ = "2024.12"
 __all__ = [
     "Backend", "Config", "DataLoader", "Dataset", "Function", "HostArray", "Layer", "Model", "Parameter", "Variable",
     "__version__", "as_array", "as_variable", "available_backends", "backend", "backend_of", "core", "cuda",
-    "current_backend", "dataloaders", "datasets", "derivatives", "errors", "explain_backend", "functions",
-    "functions_conv", "get_backend", "grad", "graph", "io", "layers", "models", "no_grad", "optimizers", "random",
-    "refresh_backends", "register_backend", "set_default_backend", "setup_variable", "test_mode", "transforms",
-    "use_backend", "using_config", "utils", *derivatives.__all__, *errors.__all__, *functions.__all__, *_dtypes,
+    "current_backend", "dataloaders", "datasets", "derivatives", "errors", "explain_backend", "files", "functions",
+    "functions_conv", "get_backend", "grad", "graph", "io", "layers", "load", "models", "no_grad", "optimizers",
+    "random", "refresh_backends", "register_backend", "save", "set_default_backend", "setup_variable", "state",
+    "test_mode", "transforms", "use_backend", "using_config", "utils", *derivatives.__all__, *errors.__all__,
+    *functions.__all__, *_dtypes,
 ]  # fmt: skip

@@ -6,11 +6,16 @@ __all__ = [
     "BackendLoadError",
     "BackendNotFoundError",
     "BackendUnavailableError",
+    "CheckpointError",
+    "CheckpointWarning",
+    "DamagedError",
     "DataError",
     "DzcoreError",
+    "FileError",
     "GraphError",
     "IncompatibleBackendError",
     "MixedBackendError",
+    "StateError",
     "WeightsError",
 ]
 
@@ -51,8 +56,28 @@ class GraphError(DzcoreError, RuntimeError):
     """A gradient was asked for that does not exist, or one came out with a wrong shape, dtype or backend."""
 
 
-class WeightsError(DzcoreError, ValueError):
-    """A weight file does not fit the model, or cannot be read."""
+class FileError(DzcoreError, ValueError):
+    """A file cannot be what was asked of it: it is damaged, of another format, or holds what a format cannot."""
+
+
+class StateError(DzcoreError, ValueError):
+    """A saved state does not fit the object that is to continue from it."""
+
+
+class WeightsError(FileError, StateError):
+    """Weights do not fit the model."""
+
+
+class CheckpointError(FileError):
+    """A checkpoint cannot be written or read, or its folder is in use."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint is not what was written; its file and array are named."""
+
+
+class CheckpointWarning(UserWarning):
+    """Something about checkpoints that somebody should look at, while the work goes on."""
 
 
 class DataError(DzcoreError, ValueError):

@@ -23,6 +23,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .backend import Backend, current_backend, get_backend
+from .errors import StateError
 
 __all__ = [
     "Generator",
@@ -75,6 +76,20 @@ class Generator:
             raise ValueError(f"position={position} is not in [0, 2**62]")
         with self._lock:
             self._state = seed, position
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the state under names, as a part of a checkpoint."""
+        seed, position = self.state
+        return {"seed": seed, "position": position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue from what `state_dict` returned."""
+        if not isinstance(state, dict) or set(state) != {"seed", "position"} or {*map(type, state.values())} != {int}:
+            raise StateError(f"{state!r:.80} is not the state of a Generator, which has the integers seed and position")
+        try:
+            self.state = state["seed"], state["position"]
+        except ValueError as e:
+            raise StateError(str(e)) from None
 
     def branch(self, *numbers: int) -> "Generator":
         """Return a generator at the beginning of another stream, which follows from the state and `numbers`.

@@ -20,7 +20,7 @@ LAYERS = (
     ("random", "io"),
     ("graph",),
     ("functions",),
-    ("derivatives",),
+    ("derivatives", "files", "state"),
     ("layers",),
     ("models", "optimizers"),
     ("datasets", "dataloaders", "transforms"),

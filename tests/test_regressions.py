@@ -135,7 +135,7 @@ def test_the_state_of_replaced_parameters_is_freed() -> None:
         layer.cleargrads()
         F.sum(layer(np.ones((1, 3), np.float32))).backward()
         optimizer.update()
-    assert len(optimizer._state) <= 3
+    assert len(optimizer._arrays) <= 3
 
 
 def test_signatures_are_those_of_callers() -> None:

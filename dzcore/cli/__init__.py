@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         return _fail(name, "the memory is exhausted; give a smaller --batch-size or --hidden", 1)
     except KeyboardInterrupt:
-        print("\nInterrupted; nothing was saved.", file=sys.stderr)
+        print("\nInterrupted; no weights were saved.", file=sys.stderr)
         return 130
 
 

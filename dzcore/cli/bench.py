@@ -13,7 +13,8 @@ from ..io import atomic_write
 from .measure import Tally, open_backend
 from .parser import complete
 from .recipe import Recipe
-from .train import check_writable, make_optimizer, prepare, steps
+from .train import check_writable
+from .training import make_optimizer, prepare, steps
 
 __all__ = ["bench"]
 

@@ -1,26 +1,35 @@
 """Loss and accuracy, added up on the device and read only when somebody looks."""
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from .. import functions as F
 from ..backend import Backend
 from ..dataloaders import DataLoader
 from ..datasets import Dataset
+from ..errors import StateError
 from ..graph import no_grad, test_mode
 from ..models import Model
+from ..state import Stateful
 
 __all__ = ["Tally", "evaluate_model", "open_backend"]
 
 
-class Tally:
-    """Sums over batches: the number of samples, of hits, and the loss times the samples."""
+class Tally(Stateful):
+    """Sums over batches: the number of samples, of hits, and the loss times the samples; and the time they took."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin anew."""
         self.pending: list[tuple[Any, Any]] = []
         self.counts: list[int] = []
         self.samples = self.hits = 0
         self.total = 0.0
+        self.begin = time.perf_counter()
 
     def add(self, loss: Any, y: Any, t: Any) -> None:
         """Note a batch: its mean loss (), scores y (n, classes) and classes t (n,)."""
@@ -35,11 +44,35 @@ class Tally:
             losses, hits = (own.to_host(own.xp.stack(list(each))) for each in zip(*self.pending, strict=True))
             kind = {"float32": "f", "float64": "d"}[losses.dtype]
             means = memoryview(losses.buffer).cast("B").cast(kind)  # type: ignore[call-overload]
-            self.total += sum(mean * n for mean, n in zip(means, self.counts, strict=True))
+            for mean, n in zip(means, self.counts, strict=True):  # one by one: whoever looks in between changes no bit
+                self.total += mean * n
             self.hits += sum(memoryview(hits.buffer).cast("B").cast("q"))
             self.samples += sum(self.counts)
             self.pending, self.counts = [], []
         return self.total / max(self.samples, 1), self.hits / max(self.samples, 1)
+
+    @property
+    def rate(self) -> float:
+        """Samples per second, of those that have been read."""
+        return self.samples / (time.perf_counter() - self.begin)
+
+    def _state(self) -> dict[str, Any]:
+        self.read()
+        seconds = time.perf_counter() - self.begin
+        return {"samples": self.samples, "hits": self.hits, "total": self.total, "seconds": seconds}
+
+    def _stage(self, state: dict[str, Any]) -> Callable[[], None]:
+        if {name: type(value) for name, value in state.items()} != {
+            "samples": int, "hits": int, "total": float, "seconds": float
+        }:  # fmt: skip
+            raise StateError(f"the sums of an epoch cannot be {state!r:.200}")
+
+        def commit() -> None:
+            self.clear()
+            self.samples, self.hits, self.total = state["samples"], state["hits"], state["total"]
+            self.begin -= state["seconds"]
+
+        return commit
 
 
 def evaluate_model(model: Model, dataset: Dataset, backend: Backend) -> tuple[float, float]:

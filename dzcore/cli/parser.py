@@ -84,6 +84,9 @@ def _add_train(train: _Parser) -> None:
     _add_backend(train)
     train.add_argument("--output", default="model.npz", metavar="FILE", help="for the weights, default: model.npz")
     train.add_argument("--plot", metavar="FILE", help="for a picture of loss and accuracy, such as curve.png")
+    train.add_argument("--checkpoint", metavar="DIR", help="save the state of the training there after every epoch")
+    train.add_argument("--checkpoint-every", type=_count, metavar="N", help="and after every N steps")
+    train.add_argument("--resume", action="store_true", help="go on where the newest checkpoint was saved")
 
 
 def _add_bench(bench: _Parser) -> None:

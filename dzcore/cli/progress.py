@@ -66,7 +66,7 @@ class LiveProgress(Progress):
             console=self.console, auto_refresh=False, transient=True,
         )  # fmt: skip
         self.epochs = epochs
-        self.start = self.shown = 0.0
+        self.shown = 0.0
         self.task: Any = self.bar.add_task("", total=samples, head="", tail="")
 
     def __enter__(self) -> "LiveProgress":
@@ -80,15 +80,13 @@ class LiveProgress(Progress):
 
     def begin(self, number: int) -> None:
         self.bar.update(self.task, completed=0, head=f"epoch {number}/{self.epochs}")
-        self.start = time.perf_counter()
 
     def step(self, tally: Tally) -> None:
         now = time.perf_counter()
         if now - self.shown >= self.interval:
             self.shown = now
             loss, accuracy = tally.read()
-            rate = tally.samples / (now - self.start)
-            tail = f"loss {loss:.4f}  accuracy {accuracy:.4f}  {rate:,.0f} samples/s"
+            tail = f"loss {loss:.4f}  accuracy {accuracy:.4f}  {tally.rate:,.0f} samples/s"
             self.bar.update(self.task, completed=tally.samples, tail=tail)
             self.bar.refresh()
 

@@ -7,12 +7,12 @@ from typing import Any
 
 from .. import functions as F
 from ..datasets import MNIST, Dataset, Digits, FashionMNIST, Pictures, Spiral
-from ..errors import DataError, WeightsError
+from ..errors import DataError, FileError
 from ..io import atomic_write
 from ..models import MLP, LeNet, Model
 from .parser import ACTIVATIONS, DATASETS, UsageError
 
-__all__ = ["SETS", "Recipe", "build", "check_model", "load", "open_dataset", "save"]
+__all__ = ["SETS", "Recipe", "build", "check_model", "describe", "load", "open_dataset", "save"]
 
 SETS: dict[str, type[Dataset]] = {"digits": Digits, "mnist": MNIST, "fashion-mnist": FashionMNIST, "spiral": Spiral}
 FORMAT = "dzcore network"
@@ -79,12 +79,17 @@ def build(recipe: Recipe) -> Model:
     return MLP(sizes, activation, dropout=recipe.dropout, in_size=recipe.inputs)
 
 
-def save(model: Model, recipe: Recipe, path: str, training: dict[str, Any]) -> None:
-    """Write the weights, and the recipe into `path`.json, with what is known about the training."""
+def describe(recipe: Recipe, training: dict[str, Any]) -> dict[str, Any]:
+    """Return what is to be known about a network and its training, for JSON."""
+    network = {**asdict(recipe), "hidden": list(recipe.hidden)}
+    return {"format": FORMAT, "version": VERSION, "network": network, "training": training}
+
+
+def save(model: Model, about: dict[str, Any], path: str) -> None:
+    """Write the weights, and what `describe` returned into `path`.json."""
     model.save_weights(path)
-    content = {"format": FORMAT, "version": VERSION, "network": asdict(recipe), "training": training}
     with atomic_write(f"{path}.json") as file:
-        file.write(json.dumps(content, indent=1).encode() + b"\n")
+        file.write(json.dumps(about, indent=1).encode() + b"\n")
 
 
 def load(path: str) -> tuple[Model, Recipe]:
@@ -95,7 +100,7 @@ def load(path: str) -> tuple[Model, Recipe]:
         model.load_weights(path)
     except FileNotFoundError:
         raise UsageError(f"argument WEIGHTS: {path!r} does not exist; dz train writes such a file") from None
-    except WeightsError as error:
+    except FileError as error:
         raise UsageError(f"argument WEIGHTS: {error}") from error
     return model, recipe
 

@@ -9,30 +9,23 @@ import time
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from .. import functions as F
-from .. import random
 from ..backend import use_backend
-from ..dataloaders import DataLoader
 from ..errors import DzcoreError
-from ..models import Model
-from ..optimizers import SGD, AdaDelta, AdaGrad, Adam, AdamW, MomentumSGD, Optimizer
+from .keeper import Keeper, check_checkpoint
 from .measure import Tally, evaluate_model, open_backend
 from .parser import UsageError, complete
 from .progress import Epoch, Progress, make_progress
-from .recipe import Recipe, build, check_model, class_names, open_dataset, save
+from .recipe import describe, open_dataset, save
+from .training import RULES, Training, make_optimizer, prepare, steps
 
-__all__ = ["train"]
-
-RULES: dict[str, Any] = {
-    "sgd": SGD, "momentum": MomentumSGD, "adagrad": AdaGrad, "adadelta": AdaDelta, "adam": Adam, "adamw": AdamW,
-}  # fmt: skip
+__all__ = ["RULES", "train"]
 
 
 def train(arguments: Namespace) -> int:
     """Train as the arguments say; everything that can be wrong with them is found before the first step."""
     complete(arguments)
+    check_checkpoint(arguments)
     backend = open_backend(arguments.backend)
     optimizer = make_optimizer(arguments.optimizer, arguments.lr)
     check_output(arguments.output)
@@ -43,16 +36,19 @@ def train(arguments: Namespace) -> int:
     with use_backend(backend):
         recipe, model, loader = prepare(arguments, optimizer)
         test = open_dataset(arguments.dataset, arguments.data, False, recipe.flat)
-        history: list[Epoch] = []
-        begin, stopped = time.perf_counter(), False
-        with interruptible() as interrupted, make_progress(arguments.epochs, loader.data_size) as progress:
-            progress.say(f"{recipe} on {arguments.dataset}: {loader.data_size:,} samples, backend {backend}")
-            for number in range(1, arguments.epochs + 1):
-                stopped = not run_epoch(number, model, optimizer, loader, test, progress, interrupted, history)
-                if stopped:
-                    break
         about = {name: getattr(arguments, name) for name in ("optimizer", "lr", "batch_size", "seed")}
-        save(model, recipe, arguments.output, {**about, "history": [epoch._asdict() for epoch in history]})
+        about = describe(recipe, {**about, "history": []})
+        training = Training(model, optimizer, loader, test, Tally(loader.backend), about)
+        begin, stopped = time.perf_counter(), False
+        with Keeper(training, arguments) as keeper:
+            with interruptible() as interrupted, make_progress(arguments.epochs, loader.data_size) as progress:
+                progress.say(f"{recipe} on {arguments.dataset}: {loader.data_size:,} samples, backend {backend}")
+                if keeper.where:
+                    progress.say(keeper.where)
+                while not stopped and len(training.history) < arguments.epochs:
+                    stopped = not run_epoch(training, progress, interrupted, keeper)
+            save(model, about, arguments.output)
+    history = [Epoch(**epoch) for epoch in training.history]
     if arguments.plot is not None and history:
         from .plot import draw
 
@@ -62,66 +58,38 @@ def train(arguments: Namespace) -> int:
         print(report)
     if stopped:
         print(f"Interrupted in epoch {len(history) + 1}; the weights so far are in {arguments.output}")
+        if keeper.checkpoint is not None:
+            print("To go on, give the same command with --resume")
         return 130
     seconds = time.perf_counter() - begin
     print(f"Test accuracy {history[-1].test_accuracy:.4f} after {seconds:.1f} s; weights in {arguments.output}")
     return 0
 
 
-def prepare(arguments: Namespace, optimizer: Optimizer) -> tuple[Recipe, Model, DataLoader]:
-    """Open the training data and make the network, with the weights that follow from the seed."""
-    check_model(arguments.model, arguments.dataset)
-    training = open_dataset(arguments.dataset, arguments.data, True, flat=arguments.model == "mlp")
-    random.seed(arguments.seed)
-    recipe = Recipe(
-        arguments.dataset, arguments.model, math.prod(training[0][0].shape), arguments.hidden or (),
-        len(class_names(arguments.dataset)), arguments.activation or "relu", arguments.dropout,
-    )  # fmt: skip
-    model = build(recipe)
-    optimizer.setup(model)
-    return recipe, model, DataLoader(training, arguments.batch_size)
-
-
-def steps(model: Model, optimizer: Optimizer, loader: DataLoader, tally: Tally) -> Iterator[None]:
-    """Train for one epoch, a step at a time; nothing is read back from the device."""
-    for x, t in loader:
-        y = model(x)
-        loss = F.softmax_cross_entropy(y, t)
-        model.cleargrads()
-        loss.backward()
-        optimizer.update()
-        tally.add(loss.data, y.data, t)
-        yield
-
-
-def run_epoch(
-    number: int, model: Model, optimizer: Optimizer, loader: DataLoader, test: Any, progress: Progress,
-    interrupted: threading.Event, history: list[Epoch],
-) -> bool:  # fmt: skip
-    """Train for one epoch, and measure; return False if it was interrupted."""
-    tally = Tally(loader.backend)
+def run_epoch(training: Training, progress: Progress, interrupted: threading.Event, keeper: Keeper) -> bool:
+    """Train for one epoch, or the rest of it, and measure; return False if it was interrupted."""
+    model, optimizer, loader, test, tally, _ = training
+    number = len(training.history) + 1
+    if not tally.samples:  # a new one
+        tally.clear()
     progress.begin(number)
-    begin = time.perf_counter()
     for _ in steps(model, optimizer, loader, tally):
         progress.step(tally)
-        if interrupted.is_set():
+        stopped = interrupted.is_set()
+        if stopped or loader.iteration < len(loader):  # the last step is saved below
+            keeper.save(force=stopped)
+        if stopped:
             return False
     loss_, accuracy = tally.read()
-    rate = tally.samples / (time.perf_counter() - begin)
+    rate = tally.rate
     if not math.isfinite(loss_):
-        raise DzcoreError(f"the loss became {loss_} in epoch {number}, and nothing was saved; give a smaller --lr")
-    history.append(Epoch(number, loss_, accuracy, *evaluate_model(model, test, loader.backend), rate))
-    progress.say(str(history[-1]))
+        raise DzcoreError(f"the loss became {loss_} in epoch {number}, and no weights were saved; give a smaller --lr")
+    epoch = Epoch(number, loss_, accuracy, *evaluate_model(model, test, loader.backend), rate)
+    training.history.append(epoch._asdict())
+    tally.clear()
+    keeper.save(force=True)
+    progress.say(str(epoch))
     return True
-
-
-def make_optimizer(name: str, lr: float | None) -> Optimizer:
-    """Make the optimizer, with its own learning rate or the one given."""
-    if lr is None:
-        return RULES[name]()  # type: ignore[no-any-return]
-    if name == "adadelta":
-        raise UsageError("argument --lr: adadelta has no learning rate; leave it out, or give another --optimizer")
-    return RULES[name](lr=lr)  # type: ignore[no-any-return]
 
 
 def check_output(path: str) -> None:

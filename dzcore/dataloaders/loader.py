@@ -8,14 +8,17 @@ from typing import Any
 from .. import random
 from ..backend import Backend, get_backend
 from ..datasets.base import numbers
+from ..errors import DataError
 from ..graph.variable import transfer
+from ..state import Stateful
+from .place import place_of, stage_place
 from .sources import Stream, as_source
 from .workers import END, KINDS, Workers, make, send
 
 __all__ = ["DataLoader"]
 
 
-class DataLoader:
+class DataLoader(Stateful):
     """An iterator over the batches (x, t) of a data set, as arrays of a backend.
 
     `dataset` is a Dataset, a pair (tuple) of arrays x and t, an array, any sequence of pairs (x, t), or, with
@@ -37,6 +40,17 @@ class DataLoader:
     end of the epoch, `reset()`, or the end of the loader; a batch in the making is finished, also while the next epoch
     begins, and `__getitem__` must stand that. The one of a stream is a thread. Processes are started anew every epoch
     and work on a copy of the data set, whose class and transforms they must be able to import.
+
+    `epoch` is the number, from 0, of the epoch that is going on, or of the next one between epochs; a loop that was
+    left by `break` is going on until the next one begins. Where a state is restored, that next loop brings the rest of
+    the epoch instead, in the same order, which is drawn again, and a stream is read again up to there. So this goes on
+    wherever it was:
+
+        for epoch in range(loader.epoch, epochs):
+            for x, t in loader:
+                …
+
+    After a `break` that ends an epoch, call `reset()` before the state is saved.
 
     >>> import dzcore
     >>> loader = DataLoader(dzcore.datasets.Digits(), batch_size=100)
@@ -69,9 +83,10 @@ class DataLoader:
         self.backend = self._home = self.dataset.backend
         self.shuffle, self.drop_last, self.kind, self.collate = shuffle, drop_last, kind, collate
         self.generator = random.default_generator if seed is None else random.Generator(seed)
-        self._epochs = 0
+        self.epoch = 0
         self._measure()
         self._crew: Workers | None = None
+        self._origin: dict[str, int] | None = None  # where in the random stream the epoch began, if it has
         self.reset()
         if gpu:
             self.to_gpu()
@@ -102,10 +117,13 @@ class DataLoader:
         self.max_iter = full + (rest > 0 and not self.drop_last)
 
     def reset(self) -> None:
-        """Begin a new epoch; its order is drawn when its first batch is asked for."""
+        """End the epoch, if one has begun; the order of the next is drawn when its first batch is asked for."""
         if self._crew is not None:
             self._crew.close()
             self._crew = None
+        self.epoch += self._origin is not None
+        self._origin = None
+        self._begun = False  # whether a batch was given out since, or since a state was restored
         self.iteration = 0
         self.index: Any = None
         self._stream: Stream | None = None  # what is read in this epoch, where that is a stream
@@ -119,7 +137,7 @@ class DataLoader:
         return int(self.max_iter)
 
     def __iter__(self) -> "DataLoader":
-        if self.iteration:
+        if self._begun:
             self.reset()
         return self
 
@@ -127,8 +145,10 @@ class DataLoader:
         self._fill()
         if self._ready:
             self.iteration += 1
+            self._begun = True
             return self._ready.popleft()
         if self._error is None:
+            self.epoch += self._origin is None  # one without batches counts, too
             self.reset()
             raise StopIteration
         failure, self._error = self._error, None
@@ -175,16 +195,32 @@ class DataLoader:
         return batch if batch is END else send(batch, self.backend, own)
 
     def _begin(self) -> None:
-        """Draw the order of the epoch, and fix the random streams of its batches."""
-        self._streams = self.generator.branch(0 if self.shuffle else self._epochs)  # drawing the order moves it on
-        self._epochs += 1
+        """Draw the order of the epoch, or once more that of a restored one, and fix the streams of its batches."""
+        generator, origin = self.generator, self._origin
+        if origin is None:
+            origin = generator.state_dict()
+        else:
+            generator = random.Generator(0)
+            generator.load_state_dict(origin)
+        self._streams = generator.branch(0 if self.shuffle else self.epoch)  # drawing the order moves it on
         if isinstance(self._source, Stream):
-            self._stream, self.index = self._source.begin(), ()
-            return
-        self.index = self._order()
-        self._length = int(self.index.shape[0])
-        if self.workers:
-            self.index = numbers(self.index, self._source.backend)
+            self._stream, index = self._opened(self._source), []
+        else:
+            index = self._order(generator)
+            self._length = int(index.shape[0])
+            if self.workers:
+                index = numbers(index, self._source.backend)
+        self.index, self._origin = index, origin
+
+    def _opened(self, source: Stream) -> Stream:
+        """Begin to read a stream, and pass over what was read of it before the state was saved."""
+        with random.use_generator(self._streams.branch(-1, 0)):  # what its beginning draws is the epoch's, too
+            stream = source.begin()
+        for i in range(self.iteration):
+            with random.use_generator(self._streams.branch(i)):  # as when batch i was made
+                if not stream.take(self.batch_size):
+                    raise DataError(f"dataset ends after {i} batches; {self.iteration} had been read when it was saved")
+        return stream
 
     def _indices(self, i: int) -> Any:
         if self._stream is not None:
@@ -208,11 +244,21 @@ class DataLoader:
             if not crew.close.alive:
                 self._crew = None  # others will be hired if somebody asks again
 
-    def _order(self) -> Any:
+    def _order(self, generator: random.Generator) -> Any:
         own = self._source.backend
         if self.shuffle:
-            return self.generator.permutation(len(self._source), backend=own)
+            return generator.permutation(len(self._source), backend=own)
         return own.xp.arange(len(self._source), device=own.device)
+
+    # The state ---------------------------------------------------------------------------------------------------
+
+    def _state(self) -> dict[str, Any]:
+        return place_of(self)
+
+    def _stage(self, state: dict[str, Any]) -> Callable[[], None]:
+        return stage_place(self, state)
+
+    # Moving ------------------------------------------------------------------------------------------------------
 
     def to(self, backend: str | Backend) -> "DataLoader":
         """Let the batches be on a backend from now on, and return self."""

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..random import Generator
 from .loader import DataLoader
 
 __all__ = ["SeqDataLoader"]
@@ -28,7 +29,7 @@ class SeqDataLoader(DataLoader):
                 f"batch_size={batch_size} is more than the {self.data_size} items, of which rows are parts"
             )
 
-    def _order(self) -> Any:
+    def _order(self, generator: Generator) -> Any:
         own = self._source.backend
         starts = own.xp.arange(self.batch_size, device=own.device) * (self.data_size // self.batch_size)
         steps = own.xp.arange(self.max_iter, device=own.device)

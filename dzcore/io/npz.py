@@ -1,150 +1,287 @@
 """NumPy's .npz format, without NumPy: a zip archive of .npy members.
 
-Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html. Nothing is ever unpickled.
+The structure of nested containers, as compressed JSON, is the archive's comment: NumPy sees arrays and nothing else.
 """
 
+import errno
 import os
-import struct
-import sys
-from collections.abc import Callable, Mapping
-from math import prod
-from typing import IO
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO, FileIO
+from struct import unpack
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..backend import HostArray
-from ..errors import WeightsError
+from ..errors import FileError
+from . import disk, tree
+from .archive import Archive, Form, contents, default_limit, open_regular
 from .atomic import atomic_write
+from .npy import CODES, Head, in_order, read_head, write_head
+from .staging import PIECE, Crc32, Staging, ahead, begin_flush, pieces, read_checked
 
-__all__ = ["read_npz", "write_npz"]
+if TYPE_CHECKING:
+    from zipfile import ZipFile, ZipInfo
 
-#: Standard dtype names and NumPy's type strings, without the byte order.
-_CODES = {
-    "bool": "b1", "int8": "i1", "int16": "i2", "int32": "i4", "int64": "i8", "uint8": "u1", "uint16": "u2",
-    "uint32": "u4", "uint64": "u8", "float16": "f2", "float32": "f4", "float64": "f8",
-}  # fmt: skip
-_NAMES = {code: name for name, code in _CODES.items()}
-_NATIVE = "<" if sys.byteorder == "little" else ">"
-_MAGIC = b"\x93NUMPY"
-_LONGEST_HEADER = 10_000  # as in NumPy
+__all__ = ["NpzArchive", "write_npz"]
 
-
-def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, HostArray]) -> None:
-    """Write named arrays, compressed, for `numpy.load` and `read_npz` to read; all or nothing."""
-    from zipfile import ZIP_DEFLATED, ZipFile
-
-    headers = {name: _header(name, host) for name, host in arrays.items()}
-    with atomic_write(path) as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:
-        for name, host in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                member.write(headers[name])
-                member.write(memoryview(host.buffer).cast("B"))
+_STRUCTURE = "structure.json"  #: the member with the structure, where the comment is too small for it
+_COMMENT = 0xFFFF  #: bytes of a comment at most, and of a name
+_DATE = (1980, 1, 1, 0, 0, 0)  #: zip's first: equal arrays make equal files
+_STORED, _DEFLATED = 0, 8  #: as zipfile calls them
+_UTF8, _LATER = 1 << 11, 1 << 3  #: flags: the name is in UTF-8; checksum and sizes are behind the data
+_FLAGS = _UTF8 | _LATER | 6  #: all that an .npz file can have; 6: how hard the compression tried
+_GAIN = 1032  #: times at most that compressed data grow
+_SMALL = 1 << 24  #: bytes of arrays that are put together in memory, and written at once
+_AHEAD = 1 << 20  #: bytes of an array, in the mean, from which on the next one is read beforehand
 
 
-def _header(name: str, host: HostArray) -> bytes:
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+def write_npz(
+    path: str | os.PathLike[str], arrays: Mapping[str, Any], structure: Any = None, *, compress: bool = True
+) -> None:
+    """Write named arrays for `numpy.load` and `NpzArchive` to read, all or nothing; one at a time is on the host."""
+    import json
+    from zipfile import ZipFile
+    from zlib import compress as compressed
+
+    forms = {name: tree.form(x) for name, x in arrays.items()}
+    heads = {name: _head(path, name, form) for name, form in forms.items()}
+    with atomic_write(path) as file:
+        target = BytesIO() if sum(form.nbytes for form in forms.values()) < _SMALL else file
+        with ZipFile(target, "w") as archive:
+            total = 0
+            for name, x in arrays.items():
+                data = contents(tree.borrow(x))
+                total += len(heads[name]) + len(data)
+                _write(archive, f"{name}.npy", heads[name], data, compress and not _swells(data, total, target.tell()))
+            if structure is not None:
+                text = json.dumps(structure, separators=(",", ":"), allow_nan=False).encode()
+                comment = compressed(text)
+                if len(comment) > _COMMENT or b"PK" in comment:  # which could look like the end of the archive
+                    _write(archive, _STRUCTURE, b"", memoryview(text), compress=False)
+                else:
+                    archive.comment = comment
+        if isinstance(target, BytesIO):
+            disk.write(file, target.getbuffer())
+
+
+def _head(path: str | os.PathLike[str], name: str, form: Form) -> bytes:
+    """Return what stands before the data of an array; or say why there cannot be such an array in the file."""
     try:
-        code = _CODES[host.dtype]
-    except KeyError:
-        raise WeightsError(
-            f"{name} has dtype {host.dtype}, which .npz files cannot hold; convert it to float32"
-        ) from None
-    order = "|" if code[1] == "1" else _NATIVE
-    shape = tuple(int(n) for n in host.shape)  # whatever tuple the library has
-    text = f"{{'descr': '{order}{code}', 'fortran_order': False, 'shape': {shape!r}, }}"
-    fill = -(len(_MAGIC) + 4 + len(text) + 1) % 64
-    return _MAGIC + b"\x01\x00" + struct.pack("<H", len(text) + fill + 1) + text.encode() + b" " * fill + b"\n"
+        raw = f"{name}.npy".encode()
+    except UnicodeEncodeError:
+        raise FileError(f"{os.fspath(path)!r} cannot hold the name {name!r:.80}: it is not Unicode") from None
+    if b"\0" in raw or len(raw) > _COMMENT:
+        reason = "a null character" if b"\0" in raw else f"{len(raw)} bytes, and {_COMMENT} are possible"
+        raise FileError(f"{os.fspath(path)!r} cannot hold the name {name!r:.80}: it has {reason}")
+    if form.dtype not in CODES:
+        raise FileError(f"{os.fspath(path)!r} cannot hold {name!r:.80}: it is {form.dtype}; save real numbers")
+    return write_head(form)
 
 
-def read_npz(path: str | os.PathLike[str]) -> dict[str, HostArray]:
-    """Read all arrays of an .npz file. Whatever is wrong with it is a WeightsError that names file and member."""
-    from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
+def _write(archive: "ZipFile", name: str, head: bytes, data: memoryview, compress: bool) -> None:
+    from zipfile import ZipInfo
 
-    arrays: dict[str, HostArray] = {}
-    member = ""
-    with open(path, "rb") as file:  # what the system says about the path stays as it is
+    info = ZipInfo(name, _DATE)
+    info.file_size = len(head) + len(data)  # whether it needs fields of 64 bits
+    info.compress_type = _DEFLATED if compress else _STORED
+    with archive.open(info, "w") as member:
+        member.write(head)
+        for piece in pieces(data):
+            member.write(piece)
+            if isinstance(archive.fp, disk.File) and not compress:
+                begin_flush(archive.fp, len(piece))
+
+
+def _swells(data: memoryview, total: int, size: int) -> bool:
+    """Tell whether `size` bytes, and these data compressed, would be too few in a file for arrays of `total` bytes."""
+    from zlib import compressobj
+
+    squeezer = compressobj()
+    for piece in pieces(data, PIECE):
+        if total <= default_limit(size):
+            return False
+        size += len(squeezer.compress(piece))
+    return total > default_limit(size)
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+class _Member(NamedTuple):
+    """An array in the archive."""
+
+    info: "ZipInfo"
+    head: Head
+    place: int  #: where it begins in the file
+
+
+class NpzArchive(Archive):
+    """An .npz file, open for reading. Whatever is wrong with it is a FileError that names file and member."""
+
+    def __init__(self, path: str | os.PathLike[str], *, limit: int | None = None) -> None:
+        self.path = os.fspath(path)
+        self._file = open_regular(path)
         try:
-            with ZipFile(file) as archive:
-                infos = archive.infolist()
-                if _promised(file, len(archive.comment)) not in (len(infos), 0xFFFF):
-                    raise ValueError("its table of contents is damaged")
-                for info in infos:
-                    member = f", member {info.filename!r}"
-                    if not info.filename.endswith(".npy"):
-                        raise ValueError("the name does not end in .npy")
-                    if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
-                        raise ValueError(
-                            f"it is compressed by method {info.compress_type}, which .npz files do not use"
-                        )
-                    name = info.filename[: -len(".npy")]
-                    if name in arrays:
-                        raise ValueError("the name occurs twice")
-                    with archive.open(info) as stream:
-                        arrays[name] = _array(stream.read)
+            self._open(limit)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _open(self, limit: int | None) -> None:
+        from zipfile import ZipFile
+
+        with self._named():
+            self._zip = ZipFile(self._file)
+            _check_claims(self._zip.infolist(), os.fstat(self._file.fileno()).st_size, limit)
+        self._members: dict[str, _Member] = {}
+        structure, spans, seen = None, [], set[str]()
+        for info in self._zip.infolist():
+            with self._named(info):
+                _check_info(info, seen)
+                place = _place(self._file, info)
+                spans.append((info.header_offset, place + info.compress_size))
+                if info.filename == _STRUCTURE:
+                    structure = info
+                elif info.filename.endswith(".npy"):
+                    self._members[info.filename[: -len(".npy")]] = _Member(info, self._head(info, place), place)
+                else:
+                    raise ValueError("the name does not end in .npy")
+        with self._named():
+            _check_table(self._file, self._zip, spans)
+        self.forms = {name: member.head.form for name, member in self._members.items()}
+        with self._named(structure):
+            if structure and self._zip.comment:
+                raise ValueError("it has a structure in two places")
+            if structure or self._zip.comment:
+                text = self._zip.read(structure) if structure else _unpacked(self._zip.comment)
+                self.structure = _parsed(text)
+                tree.check(self.structure, self.forms)
+
+    @contextmanager
+    def _named(self, info: "ZipInfo | None" = None) -> Iterator[None]:
+        """Turn what is found wrong into the one error, which names the file and the member."""
+        try:
+            yield
         except MemoryError:
             raise
         except Exception as e:  # a damaged archive makes zipfile and zlib raise nearly anything
-            reason = str(e) or type(e).__name__
-            raise WeightsError(f"{os.fspath(path)!r}{member} is not a readable .npz file: {reason}") from e
-    return arrays
+            if isinstance(e, OSError) and e.errno != errno.EINVAL:  # but this is a damaged disk
+                raise
+            where = f", member {info.filename!r:.200}" if info else ""
+            raise FileError(f"{self.path!r}{where} is not a readable .npz file: {str(e) or type(e).__name__}") from e
+
+    def _head(self, info: "ZipInfo", place: int) -> Head:
+        if info.compress_type == _STORED:
+            self._file.seek(place)
+            return read_head(self._file.read, info.file_size)
+        with self._zip.open(info) as stream:
+            return read_head(stream.read, info.file_size)
+
+    def read(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, HostArray]]:
+        """Yield the arrays of these names, or all, checked; the buffer of each is good until the next is asked for."""
+        wanted = self.wanted(names)
+        if len(wanted) > 1 and sum(self.forms[name].nbytes for name in wanted) >= _AHEAD * len(wanted):
+            yield from ahead(self._load, wanted)
+        else:
+            memory = Staging()
+            yield from (self._load(name, memory) for name in wanted)
+
+    def _load(self, name: str, memory: Staging) -> tuple[str, HostArray]:
+        member = self._members[name]
+        with self._named(member.info):
+            view = memory.take(member.head.form.nbytes)
+            self._fill(member, view)
+        return name, HostArray(*member.head.form, in_order(view, member.head))
+
+    def _fill(self, member: _Member, view: memoryview) -> None:
+        """Fill `view` with the data of an array, and check them."""
+        if member.info.compress_type == _STORED:  # straight into its place, and checked meanwhile
+            crc = Crc32(member.head.raw)
+            read_checked(self._file, member.place + len(member.head.raw), view, crc.update)
+            if crc.value != member.info.CRC:
+                raise ValueError(f"its checksum is {crc.value:08x} instead of {member.info.CRC:08x}; it was damaged")
+            return
+        with self._zip.open(member.info) as stream:
+            stream.read(len(member.head.raw))
+            for piece in pieces(view, PIECE):
+                if len(data := stream.read(len(piece))) < len(piece):
+                    raise EOFError("its compressed data end too early")
+                piece[:] = data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
-def _promised(file: IO[bytes], comment: int) -> int:
-    """Return the number of members according to the end of a zip archive; zipfile does not compare."""
-    file.seek(-22 - comment + 10, os.SEEK_END)
-    return int.from_bytes(file.read(2), "little")
+def _check_info(info: "ZipInfo", seen: set[str]) -> None:
+    """Check an entry of the table of contents by itself, and its name against those before."""
+    if info.filename in seen:
+        raise ValueError("the name occurs twice")
+    seen.add(info.filename)
+    if info.orig_filename != info.filename:
+        raise ValueError("its name has a null character")
+    if info.flag_bits & ~_FLAGS:
+        raise ValueError(f"it is encrypted, or has other flags that .npz files do not use ({info.flag_bits:#06x})")
+    if info.compress_type not in (_STORED, _DEFLATED):
+        raise ValueError(f"it is compressed by method {info.compress_type}, which .npz files do not use")
+    if info.file_size > (1 if info.compress_type == _STORED else _GAIN) * info.compress_size:
+        raise ValueError(f"it claims {info.file_size} bytes, and {info.compress_size} in the file cannot hold them")
 
 
-def _array(read: Callable[[int], bytes]) -> HostArray:
-    """Parse one .npy file; `read(n)` returns its next n bytes."""
-    from ast import literal_eval
-
-    start = read(8)
-    if len(start) < 8 or start[:6] != _MAGIC or start[6] not in (1, 2, 3):
-        raise ValueError("it does not begin like a .npy file")
-    (length,) = struct.unpack("<H", read(2)) if start[6] == 1 else struct.unpack("<I", read(4))
-    if length > _LONGEST_HEADER:
-        raise ValueError(f"its header claims {length} bytes")
-    text = read(length).decode("utf-8" if start[6] == 3 else "latin-1")
-    try:
-        header = literal_eval(text)
-    except (MemoryError, RecursionError):  # from the parser, for brackets in brackets in brackets
-        raise ValueError("its header is not that of a .npy file") from None
-    if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
-        raise ValueError("its header is not that of a .npy file")
-    descr, shape = header["descr"], header["shape"]
-    if not isinstance(descr, str) or descr[1:] not in _NAMES or descr[0] not in "<>|=":
-        raise ValueError(f"its dtype {descr!r:.80} is not a plain number")
-    if not isinstance(shape, tuple) or not all(type(n) is int and 0 <= n < 1 << 63 for n in shape):
-        raise ValueError("its shape is not a tuple of lengths")
-    if not isinstance(header["fortran_order"], bool):
-        raise ValueError("its fortran_order is neither True nor False")
-    size = prod(shape) * int(descr[2:])
-    data = bytearray()
-    while len(data) <= size and (piece := read(min(size - len(data) + 1, 1 << 24))):
-        data += piece  # grows with what is there, not with what the header claims
-    if len(data) != size:
-        raise ValueError(
-            f"shape {shape!r:.80} and dtype {descr} need {size} bytes of data, there are {len(data)} or more"
-        )
-    width = int(descr[2:])
-    if descr[0] in "<>" and descr[0] != _NATIVE and width > 1:
-        data = _swapped(data, width)
-    host = HostArray(_NAMES[descr[1:]], shape, data)
-    return _from_fortran(host, width) if header["fortran_order"] and len(shape) > 1 else host
+def _place(file: FileIO, info: "ZipInfo") -> int:
+    """Return where a member begins, and hold its own header against the table of contents."""
+    file.seek(info.header_offset)
+    local = (file.read(30) or b"").ljust(30)
+    mark, _, flags, method, _, crc, packed, size, length, extra = unpack("<4s3HI3I2H", local)
+    name = info.orig_filename.encode("utf-8" if flags & _UTF8 else "cp437")
+    same = (mark, flags, method, file.read(length)) == (b"PK\3\4", info.flag_bits, info.compress_type, name)
+    for a, b in ((crc, info.CRC), (packed, info.compress_size), (size, info.file_size)):
+        same = same and (a == b or bool(flags & _LATER) or a == 0xFFFFFFFF)  # then it is elsewhere
+    if not same:
+        raise ValueError("its header differs from the table of contents")
+    return info.header_offset + 30 + int(length + extra)
 
 
-def _swapped(data: bytearray, width: int) -> bytearray:
-    swapped = bytearray(len(data))
-    for i in range(width):
-        swapped[i::width] = data[width - 1 - i :: width]
-    return swapped
+def _check_table(file: FileIO, archive: "ZipFile", spans: list[tuple[int, int]]) -> None:
+    """Check the end of the archive, and that no member is in another one's place."""
+    end = file.seek(-22 - len(archive.comment), os.SEEK_END)
+    last = file.read(22) or b""
+    count, start, length = (int.from_bytes(last[i:j], "little") for i, j in ((10, 12), (16, 20), (20, 22)))
+    agree = count == min(len(spans), 0xFFFF) and start in (archive.start_dir, 0xFFFFFFFF)  # the latter: is elsewhere
+    if last[:4] != b"PK\5\6" or length != len(archive.comment) or not agree:
+        raise ValueError("its table of contents is damaged")
+    before = 0
+    for begin, after in [*sorted(spans), (end, end)]:
+        if begin < before:
+            raise ValueError("its members overlap, or lie outside of the file")
+        before = after
 
 
-def _from_fortran(host: HostArray, width: int) -> HostArray:
-    """Reorder elements that were written first axis fastest."""
-    items = [bytes(host.buffer[i : i + width]) for i in range(0, len(host.buffer), width)]
-    strides = [1]
-    for n in host.shape[:-1]:
-        strides.append(strides[-1] * n)
-    order = [0]
-    for n, stride in zip(host.shape, strides, strict=True):
-        order = [base + k * stride for base in order for k in range(n)]
-    return HostArray(host.dtype, host.shape, b"".join([items[i] for i in order]))
+def _check_claims(infos: list["ZipInfo"], size: int, limit: int | None) -> None:
+    """Refuse more data than anybody expects of a file of this size."""
+    total, most = sum(info.file_size for info in infos), default_limit(size) if limit is None else limit
+    if total > most:
+        raise ValueError(f"it holds {total} bytes, and the limit is {most}; trust it with limit={total}")
+
+
+def _unpacked(comment: bytes) -> bytes:
+    """Return the text of a structure in a comment, which is so short that it cannot become too long."""
+    from zlib import decompressobj
+
+    stream = decompressobj()
+    text = stream.decompress(comment)
+    if not stream.eof or stream.unused_data:
+        raise ValueError("its comment is damaged, or not of dzcore")
+    return text
+
+
+def _parsed(text: bytes) -> Any:
+    from json import loads
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is not JSON")
+
+    return loads(text, parse_constant=refuse)

@@ -1,15 +1,15 @@
 """Layer: what holds parameters, in a tree."""
 
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
 
-from ..backend import Backend, HostArray, get_backend
-from ..backend.base import FLOATING
-from ..errors import WeightsError
+from ..backend import Backend, get_backend
 from ..graph import Parameter, Variable, as_array
 from ..graph.variable import transfer
-from ..io import read_npz, write_npz
+from ..io.archive import open_archive, write_archive
+from ..state import Stateful
+from . import weights
 
 __all__ = ["Buffer", "Layer"]
 
@@ -49,12 +49,15 @@ class Buffer(Variable):
     __getattr__ = Parameter.__getattr__  # says what is missing as long as there is no data
 
 
-class Layer:
+class Layer(Stateful):
     """A function with parameters: assign Parameters, Buffers and Layers (or lists and dicts of them) as attributes.
 
     They are found in the order of assignment, the same in every process; one that is reachable twice counts once.
     Their names are paths such as `l1/W`, `blocks/0/W`.
     """
+
+    #: Attributes, Variables or None, that belong to a checkpoint and are no weights: state between two steps.
+    carried: ClassVar[tuple[str, ...]] = ()
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
         return self.forward(*inputs, **options)
@@ -126,49 +129,76 @@ class Layer:
 
     # Weights -----------------------------------------------------------------------------------------------------
 
-    def save_weights(self, path: str | os.PathLike[str]) -> None:
-        """Write parameters and buffers to an .npz file under their paths, compressed, all or nothing.
-
-        `numpy.load` reads it. The model stays where it is.
+    def state_dict(self) -> dict[str, Variable]:
+        """Return copies of all parameters and buffers by their paths, without gradient, each on its backend.
 
         Raises:
-            WeightsError: a parameter has no size yet, or `path` does not end in .npz.
+            WeightsError: a parameter has no size yet.
         """
-        _check_suffix(path)
-        arrays: dict[str, HostArray] = {}
-        for name, value in _by_path(self).items():
-            if value._data is None:
-                raise WeightsError(
-                    f"{name} has no size yet; call the model once, or give its layer in_size, before saving"
-                )
-            arrays[name] = value.to_host()
-        write_npz(path, arrays)
+        return {
+            path: Variable._of(value.backend.xp.asarray(value._data, copy=True), value.backend, None)
+            for path, value in weights.sized(self).items()
+        }
 
-    def load_weights(self, path: str | os.PathLike[str]) -> None:
-        """Read what `save_weights` wrote: every name, shape and dtype must fit, or nothing changes.
+    def load_state_dict(
+        self, state: Mapping[str, Any], strict: bool = True, names: weights.Names | None = None
+    ) -> weights.Unmatched:
+        """Take arrays of any backend by their paths; `strict`, `names` and errors are those of `load_weights`."""
+        unmatched, commit = weights.stage(self, weights.Source.of_arrays(state), strict, names)
+        commit()
+        return unmatched
 
-        Layers without a size take the file's.
+    def save_weights(self, path: str | os.PathLike[str], *, compress: bool = True) -> None:
+        """Write parameters and buffers to a file under their paths, all or nothing; the model stays where it is.
+
+        An .npz file is for `numpy.load`, too, and is compressed if `compress`; a .safetensors file is
+        what PyTorch, JAX and the tools of Hugging Face read.
 
         Raises:
-            WeightsError: lists everything missing, unexpected, or of another shape or dtype; or says what is wrong
-                with the file.
+            WeightsError: a parameter has no size yet.
+            FileError: `path` ends in neither.
         """
-        _check_suffix(path)
-        self._fill(read_npz(path), path)
+        write_archive(path, weights.sized(self), compress=compress)
 
-    def _fill(self, found: Mapping[str, HostArray], path: str | os.PathLike[str]) -> None:
-        """Take the arrays that were found in a file, all or none."""
-        state = _by_path(self)
-        problems = [f"missing: {name}" for name in state if name not in found]
-        problems += [f"unexpected: {name} {_form(host)}" for name, host in found.items() if name not in state]
-        for name, value in state.items():
-            if name in found and (problem := _misfit(value, found[name])):
-                problems.append(f"{name}: {problem}")
-        if problems:
-            raise WeightsError(f"{os.fspath(path)!r} does not fit this {type(self).__name__}: {'; '.join(problems)}")
-        arrays = {name: _home(value).from_host(found[name]) for name, value in state.items()}
-        for name, value in state.items():
-            value._set(arrays[name], _home(value))
+    def load_weights(
+        self,
+        path: str | os.PathLike[str],
+        strict: bool = True,
+        names: weights.Names | None = None,
+        *,
+        limit: int | None = None,
+    ) -> weights.Unmatched:
+        """Read an .npz or .safetensors file: every name, shape and dtype must fit, or nothing changes.
+
+        Layers without a size take the file's. `names` maps names in the file to paths of the model: a dictionary,
+        which leaves other names as they are, or a function. None leaves an entry out, and a path that ends in ".T"
+        takes a matrix transposed.
+
+            model.load_weights("theirs.safetensors", names={"fc.weight": "l0/W.T", "fc.bias": "l0/b"})
+
+        With `strict=False` the model may lack what the file has and the other way round, but for one array. What
+        these are is returned. `limit` is that of `dzcore.load`.
+
+        Raises:
+            WeightsError: lists everything missing, unexpected, or of another shape or dtype.
+            FileError: says what is wrong with the file.
+        """
+        with open_archive(path, limit=limit) as archive:
+            unmatched, commit = weights.stage(self, weights.Source.of_file(archive), strict, names)
+        commit()
+        return unmatched
+
+    def _disagreement(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+        """Say why parameters and buffers of these shapes, by attribute, cannot be this layer's together, if so."""
+        return None
+
+    # Checkpoints -------------------------------------------------------------------------------------------------
+
+    def _state(self) -> dict[str, Any]:
+        return weights.state(self)
+
+    def _stage(self, state: dict[str, Any]) -> Callable[[], None]:
+        return weights.continued(self, state)
 
 
 def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
@@ -190,46 +220,3 @@ def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
         seen.add(id(value))
         for key, item in items:
             yield from _walk(item, f"{path}/{key}" if path else str(key), seen)
-
-
-def _by_path(layer: Layer) -> dict[str, Parameter | Buffer]:
-    state: dict[str, Parameter | Buffer] = {}
-    for name, value in layer.named_state():
-        if state.setdefault(name, value) is not value:  # a slash in a key, or the keys 1 and "1"
-            raise WeightsError(f"two arrays of this {type(layer).__name__} have the path {name!r}; rename one")
-    return state
-
-
-def _check_suffix(path: str | os.PathLike[str]) -> None:
-    if not os.fspath(path).endswith(".npz"):
-        raise WeightsError(f"path={os.fspath(path)!r} must end in .npz")
-
-
-def _home(value: Parameter | Buffer) -> Backend:
-    from ..backend import current_backend
-
-    return current_backend() if value._data is None else value.backend
-
-
-def _form(host: HostArray) -> str:
-    return f"{host.dtype}{list(host.shape)}"
-
-
-def _misfit(value: Parameter | Buffer, host: HostArray) -> str | None:
-    """Say how an array differs from what a parameter must be."""
-    if value._data is None:
-        wanted = value.lazy_shape
-        fits = wanted is None or (
-            len(wanted) == len(host.shape) and all(n in (None, m) for n, m in zip(wanted, host.shape, strict=True))
-        )
-        if not fits:
-            return f"the model has shape {wanted} (None: any), the file {_form(host)}"
-        if value.lazy_dtype is not None and value.lazy_dtype != host.dtype:
-            return f"the model has dtype {value.lazy_dtype}, the file {_form(host)}"
-        if host.dtype not in FLOATING or host.dtype not in _home(value).dtypes:
-            return f"the file has {_form(host)}, and a parameter on {_home(value)} cannot be {host.dtype}"
-        return None
-    dtype = value.backend.dtype_name(value.dtype)
-    if (dtype, tuple(value.shape)) != (host.dtype, host.shape):
-        return f"the model has {dtype}{list(value.shape)}, the file {_form(host)}"
-    return None

@@ -1,6 +1,6 @@
 """Normalizing layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import functions as F
@@ -37,6 +37,12 @@ class _Norm(Layer):
 
         if None not in self._shape:
             self._start(self._shape, current_backend())  # type: ignore[arg-type]
+
+    def _disagreement(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+        own = {name: shapes[name] for name in ("gamma", "beta", "avg_mean", "avg_var") if name in shapes}
+        if len(set(own.values())) > 1:
+            return f"{', '.join(f'{name} {list(shape)}' for name, shape in own.items())} must have one shape"
+        return None
 
     def _started(self, x: Any, axis: int) -> Variable:
         """Return x as a Variable; without a shape so far, take the length of its `axis`."""
@@ -101,9 +107,15 @@ class GroupNorm(_Norm):
         self._start_now()
 
     def _start(self, shape: tuple[int, ...], backend: Backend) -> None:
-        if shape[0] % self.groups:
-            raise ValueError(f"groups={self.groups} does not divide the {shape[0]} channels")
+        if problem := self._disagreement({"gamma": shape}):
+            raise ValueError(problem)
         super()._start(shape, backend)
+
+    def _disagreement(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+        channels = shapes.get("gamma") or shapes.get("beta") or (0,)
+        if channels[0] % self.groups:
+            return f"groups={self.groups} does not divide the {channels[0]} channels"
+        return super()._disagreement(shapes)
 
     def forward(self, x: Any) -> Variable:
         """Normalize x (n, c) or (n, c, …)."""

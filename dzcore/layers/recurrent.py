@@ -23,14 +23,18 @@ __all__ = ["GRU", "LSTM", "RNN", "Bidirectional", "Stacked"]
 class Recurrent(Layer):
     """A layer that makes a new state of its old one and of the input.
 
-    The state is no parameter and is not saved; it follows the weights to another backend. All gates of a step come
+    The state is no parameter and not among the weights; it follows them to another backend. A checkpoint has it, and
+    not the graph that it was computed by: a run goes on exactly from where there is none, after `unchain_backward` or
+    `reset_state`. All gates of a step come
     from two products: `x2h/W` (in_size, gates · hidden_size) and `h2h/W` (hidden_size, gates · hidden_size) hold the
     matrices of the gates side by side. They start as those of `Linear` do, at the first call if without `in_size`.
     """
 
     gates: ClassVar[int]
     one_bias: ClassVar[bool] = True  #: whether `x2h` has the only one
-    parts: ClassVar[tuple[str, ...]] = ("h",)  #: of the state: attributes, None at the beginning; the output is first
+    carried: ClassVar[tuple[str, ...]] = (
+        "h",
+    )  #: the parts of the state: attributes, None at the beginning; the output is first
     h: Variable | None
     #: From x W + b (n, gates · hidden_size) and the parts of the old state to those of the new one.
     step: Callable[..., tuple[Variable, ...]]
@@ -45,7 +49,7 @@ class Recurrent(Layer):
 
     def reset_state(self) -> None:
         """Forget the state; the next call starts from zeros."""
-        for part in self.parts:
+        for part in self.carried:
             setattr(self, part, None)
 
     def forward(self, x: Any) -> Variable:
@@ -68,8 +72,8 @@ class Recurrent(Layer):
         return F.stack([self._advance(part) for part in F.split(a, steps)])
 
     def _advance(self, a: Variable) -> Variable:
-        new = self.step(a, *[self._present(part, a) for part in self.parts])
-        for part, value in zip(self.parts, new, strict=True):
+        new = self.step(a, *[self._present(part, a) for part in self.carried])
+        for part, value in zip(self.carried, new, strict=True):
             setattr(self, part, value)
         return new[0]
 
@@ -113,7 +117,7 @@ class LSTM(Recurrent):
     """
 
     gates = 4
-    parts = ("h", "c")
+    carried = ("h", "c")
     c: Variable | None
 
     def step(self, a: Variable, h: Variable, c: Variable) -> tuple[Variable, ...]:

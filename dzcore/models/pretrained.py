@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from ..errors import DataError
 from ..io import cache_folder, check_digest, check_recorded, download
+from ..layers.weights import Source, stage
 from .base import Model
 from .onnx import read_onnx
 
@@ -35,7 +36,7 @@ def load_pretrained(model: Model, weights: Weights, classes: int) -> None:
 
     Raises:
         DataError: the file cannot be downloaded, or is not the one that it was.
-        WeightsError: it is damaged, or does not fit the model.
+        FileError: it is damaged, or does not fit the model (WeightsError).
     """
     if classes != 1000:
         raise ValueError(
@@ -46,7 +47,8 @@ def load_pretrained(model: Model, weights: Weights, classes: int) -> None:
     if weights.paths is None:
         model.load_weights(path)
         return
-    model._fill({weights.paths.get(name, name): host for name, host in read_onnx(path).items()}, path)
+    _, commit = stage(model, Source.of_arrays(read_onnx(path), path), names=weights.paths)
+    commit()
 
 
 def locate(weights: Weights) -> Path:

@@ -1,18 +1,23 @@
 """Optimizer: the loop over parameters that every update rule shares."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from numbers import Integral, Real
 from typing import Any
 
-from ..graph import Parameter
+from ..backend import current_backend
+from ..errors import StateError
+from ..graph import Parameter, Variable
 from ..graph.node import Value
 from ..graph.variable import transfer
+from ..state import Stateful, checked, form, placed
 
 __all__ = ["Optimizer"]
 
+PLAIN = (bool, int, float, str, type(None))
 Hook = Callable[[list[Parameter]], None]
 
 
-class Optimizer:
+class Optimizer(Stateful):
     """Changes the parameters of a `target` by their gradients.
 
     A rule says how many arrays of state a parameter has (`states`, each starting as zeros), which numbers it needs
@@ -21,6 +26,10 @@ class Optimizer:
     The state belongs to its parameter and follows it to other backends.
 
     An update in place changes what a graph may have kept: differentiate first, update then.
+
+    `state_dict()` has the number of steps, the arrays of the rule by the paths of their parameters, and the attributes
+    that are numbers, strings or None (`lr`, …), those of a subclass too. Hooks and functions are not in it, nor are the
+    gradients. A subclass that keeps anything else itself extends `_state` and `_stage` (see `Stateful`).
     """
 
     states = 0
@@ -29,7 +38,7 @@ class Optimizer:
         self.target: Any = None
         self.hooks: list[Hook] = []
         self.t = 0
-        self._state: dict[Value, tuple[Any, tuple[Any, ...]]] = {}  # by the parameter's identity in the graph
+        self._arrays: dict[Value, tuple[Any, tuple[Any, ...]]] = {}  # by the parameter's identity in the graph
 
     def setup(self, target: Any) -> Any:
         """Take the parameters of `target`, a Layer or an iterable of Parameters, and return self."""
@@ -62,9 +71,9 @@ class Optimizer:
         if self.target is None:
             raise RuntimeError(f"{type(self).__name__} has no target; call setup(model) first")
         everything: list[Parameter] = list(self.target.params() if hasattr(self.target, "params") else self.target)
-        if len(self._state) > len(everything):  # some parameters were replaced
+        if len(self._arrays) > len(everything):  # some parameters were replaced
             nodes = {param.node for param in everything}
-            self._state = {node: state for node, state in self._state.items() if node in nodes}
+            self._arrays = {node: state for node, state in self._arrays.items() if node in nodes}
         pairs = [(param, grad) for param in everything if (grad := param.grad) is not None]
         params = [param for param, _ in pairs]
         self.t += 1
@@ -85,7 +94,7 @@ class Optimizer:
     def update_one(self, param: Parameter) -> None:
         """Apply the rule to one parameter."""
         backend, data = param.backend, param._data
-        home, state = self._state.get(param.node, (None, ()))  # type: ignore[arg-type]  # a parameter has one
+        home, state = self._arrays.get(param.node, (None, ()))  # type: ignore[arg-type]  # a parameter has one
         if home is not backend:
             state = tuple(
                 backend.xp.zeros_like(data) if home is None else transfer(array, home, backend)
@@ -107,9 +116,88 @@ class Optimizer:
             )
         asarray = backend.xp.asarray  # for libraries that make scalars of 0-d arrays
         if self.states:
-            self._state[param.node] = (backend, tuple(map(asarray, rest)))  # type: ignore[index]
+            self._arrays[param.node] = (backend, tuple(map(asarray, rest)))  # type: ignore[index]
         if new is not data:
             param._set(asarray(new), backend)
+
+    # The state ---------------------------------------------------------------------------------------------------
+
+    def _named(self) -> dict[str, Parameter]:
+        """Return the parameters by their paths, or by their places in a list."""
+        target = self.target
+        if target is None:
+            raise StateError(f"{type(self).__name__} has no target; its state needs paths: call setup(model) first")
+        params: Iterable[tuple[Any, Parameter]] = (
+            target.named_params()
+            if hasattr(target, "named_params")
+            else enumerate(target.params() if hasattr(target, "params") else target)
+        )
+        named: dict[str, Parameter] = {}
+        for path, param in params:
+            if named.setdefault(str(path), param) is not param:
+                raise StateError(f"two parameters have the path {path!r}; rename one")
+        return named
+
+    def _options(self) -> dict[str, Any]:
+        """Return the attributes that are plain values; a subclass that keeps others says itself what its state is."""
+        options = {}
+        for name, value in vars(self).items():
+            if name in ("target", "hooks", "t", "_arrays") or callable(value):
+                continue
+            if isinstance(value, Real) and not isinstance(value, bool):  # those of array libraries as well
+                value = int(value) if isinstance(value, Integral) else float(value)
+            if isinstance(value, PLAIN):
+                options[name] = value
+            elif type(self)._state is Optimizer._state:
+                raise StateError(
+                    f"{type(self).__name__}.{name} is a {type(value).__name__}, which its state would lack; "
+                    f"extend _state and _stage by it"
+                )
+        return options
+
+    def _state(self) -> dict[str, Any]:
+        found = {path: self._arrays[p.node] for path, p in self._named().items() if p.node in self._arrays}
+        arrays = {path: [Variable._of(a, home, None) for a in arrays] for path, (home, arrays) in found.items()}
+        return {"rule": type(self).__name__, "t": self.t, "options": self._options(), "state": arrays}
+
+    def _stage(self, state: dict[str, Any]) -> Callable[[], None]:
+        named, mine = self._named(), self._options()
+        rule, t, options, found = checked(self, state, rule=str, t=int, options=dict, state=dict).values()
+        problems = [] if rule == type(self).__name__ else [f"it is one of {rule}"]
+        problems += [f"the option {name} is missing" for name in mine if name not in options]
+        problems += [f"the option {name}={options[name]!r} is unknown" for name in options if name not in mine]
+        wrong = {name: type(value) for name, value in options.items() if not isinstance(value, PLAIN)}
+        problems += [f"the option {name} is a {kind.__name__}" for name, kind in wrong.items()]
+        for path, arrays in found.items():
+            if path not in named:
+                problems.append(f"there is no parameter {path!r}")
+            elif problem := self._misfit(named[path], arrays):
+                problems.append(f"{path}: {problem}")
+        if problems:
+            raise StateError(f"the state does not fit this {type(self).__name__}: {'; '.join(problems)}")
+        new: dict[Value, tuple[Any, tuple[Any, ...]]] = {}
+        for path, arrays in found.items():
+            param = named[path]
+            home = current_backend() if param._data is None else param.backend
+            new[param.node] = home, tuple(placed(array, home) for array in arrays)  # type: ignore[index]
+
+        def commit() -> None:
+            vars(self).update(options)
+            self.t, self._arrays = t, new
+
+        return commit
+
+    def _misfit(self, param: Parameter, arrays: Any) -> str | None:
+        """Say how the saved arrays of a parameter differ from what the rule needs."""
+        if not isinstance(arrays, (list, tuple)) or len(arrays) != self.states:
+            found = len(arrays) if isinstance(arrays, (list, tuple)) else type(arrays).__name__
+            return f"the rule keeps {self.states} arrays of each parameter, the state has {found}"
+        if param._data is not None:
+            wanted = form(param)
+            for array in arrays:
+                if form(array) != wanted:
+                    return f"the parameter has {wanted}, the state {form(array)}"
+        return None
 
     def numbers(self) -> tuple[float, ...]:
         """Return the numbers of the formula at step `t`, which counts from 1."""

@@ -144,4 +144,4 @@ def test_an_interrupt_before_the_training(dz: Dz, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(train, "open_dataset", interrupt)
     done = dz("train")
-    assert (done.status, done.err) == (130, "\nInterrupted; nothing was saved.\n")
+    assert (done.status, done.err) == (130, "\nInterrupted; no weights were saved.\n")

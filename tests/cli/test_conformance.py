@@ -1,6 +1,7 @@
 """`dz conformance`: the table, and the exit status."""
 
 import os
+import re
 import subprocess
 
 from .run import COMMAND, Dz
@@ -44,9 +45,11 @@ def test_the_table() -> None:
     status, out, err = conformance("numpy", "--group", "Weights", "--group", "State")
     assert (status, err) == (0, "")
     rows = [line.split() for line in out.splitlines()]
+    weights, state = (int(row[1]) for row in rows[2:4])
+    assert min(weights, state) > 5
     assert rows == [["numpy:"], ["passed", "failed", "skipped", "expected", "failures"],
-                    ["Weights", "6", "0", "0", "0"], ["State", "7", "0", "0", "0"],
-                    ["total", "13", "0", "0", "0"]]  # fmt: skip
+                    ["Weights", str(weights), "0", "0", "0"], ["State", str(state), "0", "0", "0"],
+                    ["total", str(weights + state), "0", "0", "0"]]  # fmt: skip
 
 
 def test_a_failure() -> None:
@@ -62,17 +65,21 @@ def test_a_failure() -> None:
 def test_an_unusable_backend() -> None:
     status, out, _ = conformance("absent", "--group", "Weights", setup=WRONG)
     assert status == 1, "nothing has passed"
-    assert "Weights       0       0        6" in out
+    skipped = re.search(r"Weights +0 +0 +(\d+) +0\n", out)
+    assert skipped
+    assert int(skipped[1]) > 5
     assert out.count("no device was found") == 1
     status, out, _ = conformance("absent", "--group", "Weights", "--require", setup=WRONG)
     assert status == 1
-    assert "Weights       0       6        0" in out
+    assert re.search(rf"Weights +0 +{skipped[1]} +0 ", out)
 
 
 def test_an_unusable_backend_beside_another() -> None:
     status, out, _ = conformance("absent", "numpy", "--group", "Weights", setup=WRONG)
     assert status == 0
-    assert "Weights       0       0        6" in out
+    absent, numpy = out.split("numpy:")
+    (skipped,) = re.findall(r"Weights +0 +0 +(\d+) +0\n", absent)
+    assert re.search(rf"Weights +{skipped} +0 +0 ", numpy)
 
 
 def test_a_backend_that_does_not_open() -> None:

@@ -10,6 +10,7 @@ import pytest
 from dzcore import optimizers
 from dzcore.backend import get_backend, register_backend, unregister_backend
 from dzcore.cli import train as module
+from dzcore.dataloaders import DataLoader
 from tests.datasets.files import real_data, write_set
 from tests.elsewhere import Elsewhere
 
@@ -131,7 +132,7 @@ def test_a_full_disk_is_one_line(dz: Dz, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_current_backend_is_left_alone(dz: Dz, strict: str) -> None:
     dz("train", "--dataset", "spiral", "--epochs", 1, "--hidden", 3, "--backend", strict)
-    assert get_backend("numpy").owns(module.DataLoader(([1.0], [1]), 1).backend.asarray([1.0]))
+    assert get_backend("numpy").owns(DataLoader(([1.0], [1]), 1).backend.asarray([1.0]))
 
 
 @pytest.mark.slow

@@ -2,11 +2,14 @@
 
 import errno
 import os
+import socket
 import stat
+import subprocess
+import sys
 
 import pytest
 
-from dzcore.io import atomic_write
+from dzcore.io import atomic_write, disk
 
 
 @pytest.fixture
@@ -126,6 +129,7 @@ def test_permissions_are_kept(path, mode):
     path.write_bytes(b"old")
     path.chmod(mode)
     with atomic_write(path) as file:
+        assert stat.S_IMODE(os.fstat(file.fileno()).st_mode) == 0o600  # nobody reads a secret while it is written
         file.write(b"new")
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
@@ -172,6 +176,139 @@ def test_a_folder_that_is_missing_or_in_the_way(tmp_path):
     with pytest.raises(IsADirectoryError), atomic_write(tmp_path / "folder"):
         pass
     assert os.listdir(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_a_folder_whose_flush_fails_is_told(path, monkeypatch, code):
+    """The new file is in place, and may be lost with the power."""
+
+    def refuse(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(code, "it failed")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match=rf"\[Errno {code}\] it failed: '{path}'"), atomic_write(path) as file:
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert alone(path)
+
+
+def test_errors_of_writing_name_the_file(path, monkeypatch):
+    monkeypatch.setattr(disk, "write", lambda file, data: fail(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(OSError, match=rf"\[Errno 28\] No space left on device: '{path}'"), atomic_write(path) as file:
+        file.write(b"new")
+    assert os.listdir(path.parent) == []
+
+
+def test_writes_are_whole_where_the_system_takes_a_part(path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:3]))
+    with atomic_write(path) as file:
+        assert file.write(b"0123456789") == 10
+        assert file.write(memoryview(b"abcdefgh").cast("I")) == 8
+        assert file.write(b"") == 0
+    assert path.read_bytes() == b"0123456789abcdefgh"
+
+
+def test_a_file_of_zipfile(path):
+    from zipfile import ZipFile
+
+    with atomic_write(path) as file, ZipFile(file, "w") as archive:
+        archive.writestr("a", b"x" * 1000)
+    with ZipFile(path) as archive:
+        assert archive.read("a") == b"x" * 1000
+
+
+def killed_writer(path, content=b"half"):
+    """Let a process write a part, and kill it."""
+    script = f"""
+import os, signal
+from dzcore.io import atomic_write
+with atomic_write({str(path)!r}) as file:
+    file.write({content!r})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", script]).returncode == -9
+    assert any(".tmp-" in name for name in os.listdir(path.parent))
+
+
+def test_what_a_killed_writer_leaves_is_removed_by_the_next(path):
+    path.write_bytes(b"old")
+    killed_writer(path)
+    assert path.read_bytes() == b"old"
+    with atomic_write(path) as file:
+        assert len(os.listdir(path.parent)) == 2  # the old one and this
+        file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert alone(path)
+
+
+def test_a_writer_that_lives_is_left_alone(path):
+    with atomic_write(path) as first:
+        first.write(b"first")
+        with atomic_write(path) as second:
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
+    assert alone(path)
+
+
+def test_a_writer_whose_file_is_swept_before_it_is_locked_makes_another(path, monkeypatch):
+    create, names = disk.create, []
+
+    def swept(name, mode):
+        file = create(name, mode)
+        if not names:
+            os.unlink(name)
+        names.append(name)
+        return file
+
+    monkeypatch.setattr(disk, "create", swept)
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert len(names) == 2
+    assert path.read_bytes() == b"new"
+    assert alone(path)
+
+
+def test_what_only_looks_like_a_leftover_stays(path):
+    others = [
+        ".file.bin.tmp-",
+        ".file.bin.tmp-mine",
+        ".other.bin.tmp-0123456789abcdef",
+        "file.bin.tmp-0123456789abcdef",
+    ]
+    for name in others:
+        (path.parent / name).write_bytes(b"mine")
+    (path.parent / ".file.bin.tmp-0123456789abcdef").symlink_to(others[1])
+    (path.parent / ".file.bin.tmp-0123456789abcdea").mkdir()
+    with atomic_write(path) as file:
+        file.write(b"new")
+    assert len(os.listdir(path.parent)) == len(others) + 3
+
+
+def test_a_leftover_that_cannot_be_removed_is_no_failure(path, monkeypatch):
+    killed_writer(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "remove", lambda path: fail(PermissionError(errno.EPERM, "no", path)))
+        with atomic_write(path) as file:
+            file.write(b"new")
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket"])
+def test_nothing_but_files_is_replaced(path, monkeypatch, kind):
+    monkeypatch.chdir(path.parent)  # the name of a socket must be short
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path.name)
+    before = path.stat()
+    with pytest.raises(FileExistsError, match=f"no regular file.*{path}"), atomic_write(path):
+        pass
+    assert os.path.samestat(before, path.stat())
+    assert alone(path)
 
 
 def test_descriptors_are_closed(path, monkeypatch):

@@ -121,7 +121,7 @@ def test_other_dtypes(kind: Any, dtype: str) -> None:
     ys = rnn.sequence(sequence(3, 4, 2, dtype=dtype))
     F.sum(ys).backward()
     assert {str(x.dtype) for x in (ys, *rnn.params(), *(p.grad for p in rnn.params()))} == {dtype}
-    assert {str(getattr(rnn, part).dtype) for part in rnn.parts} == {dtype}
+    assert {str(getattr(rnn, part).dtype) for part in rnn.carried} == {dtype}
 
 
 @pytest.mark.parametrize("kind", LAYERS)
@@ -195,13 +195,13 @@ def test_derivatives(kind: Any, whole: bool, backend: Backend) -> None:
     """Of three steps, in the inputs, the first state, and every weight."""
     rnn = kind(2, in_size=3, dtype="float64")
     params = list(rnn.named_params())
-    state = [sequence(2, 2, seed=5 + i) for i in range(len(rnn.parts))]
+    state = [sequence(2, 2, seed=5 + i) for i in range(len(rnn.carried))]
 
     def f(xs: Variable, *rest: Variable) -> Variable:
         for (path, _), value in zip(params, rest, strict=False):
             layer, _, name = path.partition("/")
             setattr(getattr(rnn, layer), name, value)
-        for part, value in zip(rnn.parts, rest[len(params) :], strict=True):
+        for part, value in zip(rnn.carried, rest[len(params) :], strict=True):
             setattr(rnn, part, value)
         return rnn.sequence(xs) if whole else F.stack([rnn(x) for x in xs])
 
@@ -223,7 +223,7 @@ def test_a_sequence_is_its_steps(kind: Any, backend: Backend) -> None:
         first = rnn(xs[0])
         ys = rnn.sequence(xs[1:]) if whole else F.stack([rnn(x) for x in xs[1:]])
         (F.sum(ys * ys) + F.sum(first)).backward()
-        state = [getattr(rnn, part) for part in rnn.parts]
+        state = [getattr(rnn, part) for part in rnn.carried]
         results.append([ys, *state, xs.grad, *[p.grad for p in rnn.params()]])
     for one, other in zip(*results, strict=True):
         assert_close(one.detach(), host(other.detach()).tolist(), rtol=1e-12, atol=1e-14)
@@ -357,7 +357,7 @@ def test_reset(kind: Any, backend: Backend) -> None:
     assert rnn.h is second
     assert values(first) != values(second)
     rnn.reset_state()
-    assert all(getattr(rnn, part) is None for part in rnn.parts)
+    assert all(getattr(rnn, part) is None for part in rnn.carried)
     assert values(rnn(x)) == values(first)
 
 
@@ -465,17 +465,17 @@ def test_gradients_stop_at_the_cut(kind: Any, backend: Backend) -> None:
     rnn = kind(4, in_size=3, dtype="float64")
     loss = F.sum(rnn.sequence(xs[:3]))
     loss.backward()
-    before = [getattr(rnn, part) for part in rnn.parts]
+    before = [getattr(rnn, part) for part in rnn.carried]
     numbers = [values(part) for part in before]
     loss.unchain_backward()
-    assert [values(getattr(rnn, part)) for part in rnn.parts] == numbers
+    assert [values(getattr(rnn, part)) for part in rnn.carried] == numbers
     rnn.cleargrads()
     xs.cleargrad()
     F.sum(rnn.sequence(xs[3:])).backward()
     assert not host(xs.grad)[:3].any()
     assert host(xs.grad)[3:].all()
     found = [host(p.grad) for p in rnn.params()]
-    for part, value in zip(rnn.parts, before, strict=True):
+    for part, value in zip(rnn.carried, before, strict=True):
         setattr(rnn, part, value.detach())
     rnn.cleargrads()
     F.sum(rnn.sequence(xs[3:])).backward()

@@ -235,7 +235,7 @@ def test_training_leaves_nothing_behind(backend):
     try:
         steps(20)
         assert gc.collect() == 0
-        assert len(optimizer._state) == 4
+        assert len(optimizer._arrays) == 4
     finally:
         gc.enable()
 

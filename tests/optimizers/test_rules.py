@@ -229,7 +229,7 @@ def test_numpy_is_updated_in_place(rule, shape):
         if shape:  # NumPy makes scalars of 0-d arrays, and those are new
             assert param.data is data
         assert type(param.data) is np.ndarray
-        assert all(type(array) is np.ndarray for array in optimizer._state.get(param.node, (None, ()))[1])
+        assert all(type(array) is np.ndarray for array in optimizer._arrays.get(param.node, (None, ()))[1])
     assert param.data.dtype == np.float32
     assert not data.size or (param.data < 1).all()
 
@@ -247,7 +247,7 @@ def test_float32_stays_float32_whatever_number_the_rate_is(backend, rule, kind):
         give(param, np.ones(3, "f4"))
         optimizer.update()
         assert param.dtype == backend.dtype("float32")
-        for array in optimizer._state.get(param.node, (None, ()))[1]:
+        for array in optimizer._arrays.get(param.node, (None, ()))[1]:
             assert array.dtype == backend.dtype("float32")
 
 
@@ -282,7 +282,7 @@ def test_state_follows_the_model(strict, rule, others):
                 give(p, g.standard_normal(p.shape).astype("f4"))
             optimizer.update()
             assert all(
-                home is p.backend for p in model.params() for home, _ in [optimizer._state.get(p.node, (p.backend, 0))]
+                home is p.backend for p in model.params() for home, _ in [optimizer._arrays.get(p.node, (p.backend, 0))]
             )
         return [values(p) for p in model.params()]
 
@@ -298,8 +298,8 @@ def test_parameters_without_gradient_are_skipped(backend):
     optimizer.update()
     assert values(a).tolist() == [0.5, 0.5]
     assert values(b).tolist() == [1, 1]
-    assert a.node in optimizer._state
-    assert b.node not in optimizer._state
+    assert a.node in optimizer._arrays
+    assert b.node not in optimizer._arrays
     optimizer.setup(MLP((2,))).update()  # no sizes yet
 
 
@@ -314,7 +314,7 @@ def test_state_is_not_keyed_by_id():  # fault 16
         give(model.p, np.ones(1))
         optimizer.update()
         assert values(model.p).tolist() == [-1.0]
-        assert model.p.node in optimizer._state  # which keeps the node alive, so that its address is not used again
+        assert model.p.node in optimizer._arrays  # which keeps the node alive, so that its address is not used again
 
 
 def test_state_belongs_to_the_parameter_when_its_data_is_replaced():

@@ -13,6 +13,7 @@ TEXT = "\n".join(path.read_text("utf-8") for path in sorted(HERE.glob("test_*.py
 
 #: What computes nothing of its own, or has no counterpart.
 BASES = {"Buffer", "Parameter", "Layer", "Model", "Sequential", "Optimizer", "FreezeParam", "accuracy", "Stacked"}
+BASES |= {"Schedule"}
 #: What stands there under another name: the function of a layer, the class of a family, or a name put together.
 ALIASES = {"Dropout": r"F\.dropout\("} | {f"ResNet{n}": rf"ResNet\({n}|\b{n}, " for n in (18, 34, 50, 101, 152)}
 ALIASES |= {f"{kind}conv{rank}d": rf"{kind}conv{{rank}}d" for kind in ("", "de") for rank in (1, 2, 3)}

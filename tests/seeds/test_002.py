@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ import dzcore.functions as F
 from dzcore import Config, Variable
 from dzcore.utils import get_conv_outsize
 
+from ..datasets.files import real_data
 from .dropout import assert_direct_and_inverted, assert_drops, assert_prints, dropout
 from .layers import assert_same_files, nested
 from .training import losses, prepare, train
@@ -70,6 +73,65 @@ def test_training_goes_on_from_a_file(mnist: int, folder: Path, capsys: pytest.C
         model.save_weights("my_mlp.npz")
     first, second = losses(capsys.readouterr().out)
     assert second < first
+
+
+LISTING = """
+import os
+import sys
+import dzcore
+import dzcore.functions as F
+from dzcore import optimizers
+from dzcore import DataLoader
+from dzcore.models import MLP
+
+dzcore.random.seed(int(sys.argv[1]))
+max_epoch = 3
+batch_size = 100
+
+train_set = dzcore.datasets.MNIST(train=True)
+train_loader = DataLoader(train_set, batch_size)
+model = MLP((1000, 10))
+optimizer = optimizers.SGD().setup(model)
+
+if os.path.exists('my_mlp.npz'):
+    model.load_weights('my_mlp.npz')
+
+for epoch in range(max_epoch):
+    sum_loss = 0
+
+    for x, t in train_loader:
+        y = model(x)
+        loss = F.softmax_cross_entropy(y, t)
+        model.cleargrads()
+        loss.backward()
+        optimizer.update()
+        sum_loss += float(loss.data) * len(t)
+
+    print('epoch: {}, loss: {:.4f}'.format(
+        epoch + 1, sum_loss / len(train_set)))
+
+model.save_weights('my_mlp.npz')
+"""
+
+
+@pytest.mark.slow
+def test_a_new_process_goes_on_with_the_losses_of_the_text(folder: Path) -> None:
+    """Text 002, listings 8 and 9, as a script that is run twice over the whole of MNIST; the text has what its second
+    run printed."""
+    (folder / "listing.py").write_text(LISTING)
+    environment = os.environ | {"DZCORE_DATA": str(real_data()), "DZCORE_BACKEND": "numpy"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    first, second = (
+        losses(
+            subprocess.run(
+                [sys.executable, "listing.py", seed], check=True, capture_output=True, text=True, env=environment
+            ).stdout
+        )
+        for seed in "01"
+    )
+    np.testing.assert_allclose(second, [0.7343, 0.6315, 0.5660], rtol=0.0, atol=0.03)
+    assert first == sorted(first, reverse=True)
+    assert first[-1] > second[0] + 0.1
 
 
 def test_dropout_of_arrays() -> None:

@@ -100,7 +100,7 @@ def test_states_of_optimizers_follow(places: list[Backend], name: str) -> None:
                 run.model.to(b)  # not a word to the optimizer
             run.step()
             model.step()
-        for home, state in run.optimizer._state.values():
+        for home, state in run.optimizer._arrays.values():
             assert home is b
             assert all(b.owns(array) for array in state)
         assert apart(run, model) <= tolerance("float32", 4)

@@ -14,7 +14,7 @@ from ...layers.base import Buffer
 from ...models import MLP
 from ..compare import values
 from .group import Group
-from .measure import COMPUTED, bits, portable_form, reference_for, send
+from .measure import FLOATS, bits, portable_form, reference_for, send
 
 __all__ = ["Weights"]
 
@@ -33,23 +33,34 @@ class _Everything(Layer):
         return {name: bits(value.backend, value.data) for name, value in self.named_state()}
 
 
+def _send(model: Layer, other: Layer, means: str, folder: Path) -> None:
+    """Give the weights of a model to another one, by a dictionary or by a file of a format whose package is there."""
+    if means == "state_dict":
+        other.load_state_dict(model.state_dict())
+        return
+    if means == "safetensors":
+        pytest.importorskip("safetensors", reason="needs dzcore[safetensors]")
+    model.save_weights(folder / f"weights.{means}")
+    other.load_weights(folder / f"weights.{means}")
+
+
 class Weights(Group):
     """Saving and loading."""
 
+    @pytest.mark.parametrize("means", ["npz", "safetensors", "state_dict"])
     @pytest.mark.parametrize("way", ["out", "in", "to itself", "to its portable form"])
-    def test_every_dtype(self, way: str, backend: Backend, tmp_path: Path) -> None:
-        """A file carries every floating dtype, buffers, empty arrays and those without axes."""
+    def test_every_dtype(self, way: str, means: str, backend: Backend, tmp_path: Path) -> None:
+        """A file, or a dictionary, carries every floating dtype, buffers, empty arrays and those without axes."""
         source, target = {
             "out": (backend, reference_for(backend)),
             "in": (reference_for(backend), backend),
             "to itself": (backend, backend),
             "to its portable form": (backend, portable_form(backend)),
         }[way]
-        dtypes = [d for d in COMPUTED if d in source.dtypes and d in target.dtypes]
+        dtypes = [d for d in FLOATS if d in source.dtypes and d in target.dtypes]
         saved, loaded = _Everything(source, dtypes, 3.0), _Everything(target, dtypes, 0.0)
-        saved.save_weights(tmp_path / "all.npz")
         assert loaded.contents() != saved.contents()
-        loaded.load_weights(tmp_path / "all.npz")
+        _send(saved, loaded, means, tmp_path)
         assert loaded.contents() == saved.contents()
         assert all(value.backend is target and target.owns(value.data) for _, value in loaded.named_state())
 

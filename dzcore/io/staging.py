@@ -1,0 +1,183 @@
+"""Memory on the way between a file and an array: used again and again, and checked while more of it is read."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+from . import disk
+
+__all__ = ["Crc32", "Staging", "ahead", "begin_flush", "pieces", "read_checked", "write_checked"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PIECE = 1 << 20  #: bytes that are read at a time: still in the cache when they are checked
+PORTION = 1 << 23  #: bytes that are written at a time
+MANY = 1 << 22  #: bytes from which on a thread for the check pays
+
+
+class Staging:
+    """A block of memory that is taken again and again: fresh pages cost more than what is copied into them."""
+
+    def __init__(self) -> None:
+        self._memory: Any = b""
+
+    def take(self, size: int) -> memoryview:
+        """Return `size` bytes with any content; what was taken before is overwritten."""
+        if len(self._memory) < size:
+            self._memory = b""  # given back before more is asked for
+            self._memory = _memory(size)
+        return memoryview(self._memory)[:size]
+
+
+def _memory(size: int) -> Any:
+    """Return fresh memory, in huge pages where the system has them."""
+    import mmap
+
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return bytearray(size)
+    try:
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared memory has small pages
+    except (OSError, OverflowError):
+        raise MemoryError(f"{size} bytes are more than there is memory") from None
+    with suppress(OSError):  # a kernel without huge pages
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
+
+
+class Crc32:
+    """A running CRC-32, in the form of hashlib's digests."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.value = 0
+        self.update(data)
+
+    def update(self, data: Any) -> None:
+        """Take in more bytes."""
+        from zlib import crc32
+
+        self.value = crc32(data, self.value)
+
+    def hexdigest(self) -> str:
+        """Return 8 hexadecimal digits."""
+        return f"{self.value:08x}"
+
+
+def read_checked(file: Any, offset: int, view: memoryview, update: Callable[[memoryview], object]) -> None:
+    """Fill `view` with the bytes of a file from `offset`, and give them to `update`, a digest's, piece by piece.
+
+    The file's own position does not count and may change.
+
+    Raises:
+        EOFError: the file ends before.
+    """
+    with _beside(update, len(view)) as check:
+        for piece in pieces(view, PIECE):
+            _fill(file, offset, piece)
+            check(piece)
+            offset += len(piece)
+
+
+def write_checked(file: disk.File, view: memoryview, update: Callable[[memoryview], object]) -> None:
+    """Write `view` to a file, and give it to `update`, a digest's; the disk begins with it at once."""
+    with _beside(update, len(view)) as check:
+        check(view)
+        for piece in pieces(view, PORTION):
+            disk.write(file, piece)
+            begin_flush(file, len(piece))
+
+
+def begin_flush(file: disk.File, size: int) -> None:
+    """Let the disk begin with the last bytes that were written: a later flush has less to wait for."""
+    if size >= PIECE and hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), file.tell() - size, size, os.POSIX_FADV_DONTNEED)
+
+
+def pieces(view: memoryview, size: int = PORTION) -> Iterator[memoryview]:
+    """Yield one part of so many bytes after the other."""
+    return (view[start : start + size] for start in range(0, len(view), size))
+
+
+@contextmanager
+def _beside(function: Callable[[T], object], size: int) -> Iterator[Callable[[T], object]]:
+    """Give a function that lets a thread call `function`, in order; everything is done when the block ends.
+
+    If the size is small, `function` itself.
+    """
+    if size < MANY:
+        yield function
+        return
+    # No pool: a file may be written while the interpreter ends, and pools take no work then.
+    from queue import SimpleQueue
+    from threading import Thread
+
+    todo: SimpleQueue[tuple[T] | None] = SimpleQueue()
+    problems: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while item := todo.get():
+                function(*item)
+        except BaseException as e:
+            problems.append(e)
+
+    thread = Thread(target=work)
+    thread.start()
+    try:
+        yield lambda item: todo.put((item,))
+    finally:
+        todo.put(None)
+        thread.join()
+    if problems:
+        raise problems[0]
+
+
+def _fill(file: Any, offset: int, view: memoryview) -> None:
+    while view:
+        if hasattr(os, "preadv"):
+            count = os.preadv(file.fileno(), [view], offset)
+        else:
+            file.seek(offset)
+            count = file.readinto(view)
+        if not count:
+            raise EOFError(f"it ends at byte {offset}, and {len(view)} more were expected")
+        offset, view = offset + count, view[count:]
+
+
+def ahead(load: Callable[[T, Staging], R], items: Iterable[T]) -> Iterator[R]:
+    """Yield `load(item, memory)` of each item; a thread does the next one meanwhile, in another block of memory.
+
+    A result is good until the next one is asked for.
+    """
+    from queue import SimpleQueue
+    from threading import Thread
+
+    todo = list(items)
+    blocks: SimpleQueue[Staging | None] = SimpleQueue()
+    done: SimpleQueue[tuple[Staging, R] | BaseException] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            for item in todo:
+                if (memory := blocks.get()) is None:
+                    return
+                done.put((memory, load(item, memory)))
+        except BaseException as e:
+            done.put(e)
+
+    thread = Thread(target=work)
+    thread.start()
+    try:
+        blocks.put(Staging())
+        blocks.put(Staging())
+        for _ in todo:
+            result = done.get()
+            if isinstance(result, BaseException):
+                raise result
+            memory, loaded = result
+            yield loaded
+            blocks.put(memory)
+    finally:
+        blocks.put(None)  # it may have one more block to fill before it sees this
+        thread.join()
