@@ -21,7 +21,7 @@ import dzcore
 def main() -> None:
     """Run the parts that were asked for and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=["operations", "networks", "epochs"])
+    parser.add_argument("parts", nargs="*", default=["operations", "networks", "epochs", "files"])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2, help="of PyTorch; set OPENBLAS_NUM_THREADS for NumPy")
@@ -47,7 +47,11 @@ def main() -> None:
         rows = epochs.run(arguments.epochs)
         for name, seconds, loss in rows:
             print(f"{name}: {seconds:.2f} s, loss {loss:.4f} after {arguments.epochs} epochs")
-        print(f"dzcore / DeZero: {rows[0][1] / rows[1][1]:.2f}")
+        print(f"dzcore / DeZero: {rows[0][1] / rows[1][1]:.2f}\n")
+    if "files" in arguments.parts:
+        import files  # wants safetensors
+
+        files.report(files.run(arguments.rounds))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ def save(path: str | os.PathLike[str], x: Any, *, compress: bool = True) -> None
     Raises:
         TypeError: something in x is of another type, or a key no string; its place is named.
         FileError: the format is unknown, or cannot hold x.
-        OSError: what the system says about the path; what was there before stays.
+        OSError: what the system says about the path; what was there before stays, or all of x is there (where only the
+            last flush, that of the folder, failed).
     """
     check_suffix(path)
     structure, arrays = tree.split(x)
@@ -44,7 +45,9 @@ def load(path: str | os.PathLike[str], *, backend: str | Backend | None = None, 
         for name, form in archive.forms.items():
             if form.dtype not in home.dtypes:
                 raise FileError(f"{archive.path!r} has {name!r} as {form}, and backend {home} has no {form.dtype}")
-        arrays = {name: Variable._of(home.from_host(host), home, None) for name, host in archive.read()}
+        arrays = {}
+        for name, host in archive.read():  # a comprehension in a traceback would keep its thread waiting (Python 3.11)
+            arrays[name] = Variable._of(home.from_host(host), home, None)
         if archive.structure is None:
             return {name: arrays[name] for name in archive.forms}
         return tree.join(archive.structure, arrays.__getitem__)

@@ -7,6 +7,7 @@ from typing import Any
 from .backend import Backend, HostArray
 from .errors import StateError
 from .graph import Variable, as_array, as_variable
+from .graph.variable import owned
 from .io.tree import form, over
 
 __all__ = ["Stateful", "checked", "form", "placed"]
@@ -52,7 +53,7 @@ def placed(x: Any, backend: Backend) -> Any:
     if not isinstance(x, HostArray):
         variable = as_variable(x)
         if variable.backend is backend:
-            return backend.xp.asarray(variable.data, copy=True)
+            return owned(variable.data, backend)
     return as_array(x, backend)
 
 

@@ -11,7 +11,14 @@ from dzcore.graph import modes
 
 from .strict_backend import StrictBackend
 
-hypothesis.settings.register_profile("dzcore", derandomize=True, deadline=None, max_examples=50, database=None)
+hypothesis.settings.register_profile(
+    "dzcore",
+    derandomize=True,
+    deadline=None,
+    max_examples=50,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # it looks at the clock
+)
 hypothesis.settings.load_profile("dzcore")
 
 

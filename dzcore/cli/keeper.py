@@ -6,6 +6,7 @@ from argparse import Namespace
 from types import TracebackType
 from typing import Any
 
+from ..errors import DzcoreError
 from ..io import Checkpoint, CheckpointWarning, Saved
 from .parser import UsageError
 from .training import Training
@@ -35,10 +36,18 @@ class Keeper:
         self.checkpoint: Checkpoint | None = None
         if arguments.checkpoint is None:
             return
-        self.checkpoint = Checkpoint(
-            arguments.checkpoint, every=arguments.checkpoint_every or sys.maxsize, keep=KEPT, background=True,
-            model=training.model, optimizer=training.optimizer, loader=training.loader, epoch=training.tally,
-        )  # fmt: skip
+        try:
+            self.checkpoint = Checkpoint(
+                arguments.checkpoint, every=arguments.checkpoint_every or sys.maxsize, keep=KEPT, background=True,
+                model=training.model, optimizer=training.optimizer, loader=training.loader, epoch=training.tally,
+            )  # fmt: skip
+        except (OSError, ValueError) as error:
+            if isinstance(error, DzcoreError):
+                raise
+            reason = error.strerror if isinstance(error, OSError) else "it is no name"
+            raise UsageError(
+                f"argument --checkpoint: {arguments.checkpoint!r} cannot be used: {reason}; name a folder of your own"
+            ) from error
         try:
             self._begin(self.checkpoint, arguments)
         except BaseException:

@@ -8,10 +8,9 @@ from .. import functions as F
 from ..backend import Backend
 from ..dataloaders import DataLoader
 from ..datasets import Dataset
-from ..errors import StateError
 from ..graph import no_grad, test_mode
 from ..models import Model
-from ..state import Stateful
+from ..state import Stateful, checked
 
 __all__ = ["Tally", "evaluate_model", "open_backend"]
 
@@ -62,10 +61,7 @@ class Tally(Stateful):
         return {"samples": self.samples, "hits": self.hits, "total": self.total, "seconds": seconds}
 
     def _stage(self, state: dict[str, Any]) -> Callable[[], None]:
-        if {name: type(value) for name, value in state.items()} != {
-            "samples": int, "hits": int, "total": float, "seconds": float
-        }:  # fmt: skip
-            raise StateError(f"the sums of an epoch cannot be {state!r:.200}")
+        checked(self, state, samples=int, hits=int, total=float, seconds=float)
 
         def commit() -> None:
             self.clear()

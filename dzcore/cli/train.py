@@ -83,7 +83,9 @@ def run_epoch(training: Training, progress: Progress, interrupted: threading.Eve
     loss_, accuracy = tally.read()
     rate = tally.rate
     if not math.isfinite(loss_):
-        raise DzcoreError(f"the loss became {loss_} in epoch {number}, and no weights were saved; give a smaller --lr")
+        raise DzcoreError(
+            f"the loss became {loss_} in epoch {number}, and no weights were saved; begin anew with a smaller --lr"
+        )
     epoch = Epoch(number, loss_, accuracy, *evaluate_model(model, test, loader.backend), rate)
     training.history.append(epoch._asdict())
     tally.clear()

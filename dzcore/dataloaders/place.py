@@ -57,7 +57,11 @@ def stage_place(loader: "DataLoader", state: dict[str, Any]) -> Callable[[], Non
         if options.get(name) != mine.get(name)
     ]
     if not problems and (
-        epoch < 0 or iteration < 0 or (end is not None and iteration > end) or (iteration and not origin)
+        epoch < 0
+        or iteration < 0
+        or (end is not None and iteration > end)
+        or (iteration and not origin)
+        or mine["own seed"] is (generator is None)
     ):
         problems.append(f"epoch={epoch}, iteration={iteration} is not a place in epochs of {end} batches")
     if problems:

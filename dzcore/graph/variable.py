@@ -70,7 +70,7 @@ class Variable:
                 f"data has dtype {data.dtype}, and this variable carries a gradient; give it floating-point data"
             )
         if isinstance(self, Parameter) and data is not self._data:
-            data = own.xp.asarray(data, copy=True)  # optimizers write in place, and must not reach anybody else's array
+            data = owned(data, own)  # optimizers write in place, and must not reach anybody else's array
         self._set(data, own)
 
     @property
@@ -359,7 +359,7 @@ class Parameter(Variable):
         self.lazy_dtype = dtype
         if data is not None:
             super().__init__(data, name, dtype=dtype, backend=backend)
-            self._data = self.backend.xp.asarray(self._data, copy=True)  # an optimizer will write into it
+            self._data = owned(self._data, self.backend)  # an optimizer will write into it
         else:
             self._data = None
             self.node = Leaf()
@@ -427,6 +427,11 @@ def as_array(x: Any, backend: Any = None, *, array_module: Any = None) -> Any:
         (x._data, x.backend) if isinstance(x, Variable) else _coerce(x, None, None if backend is None else backend)
     )
     return data if backend is None else transfer(data, own, get_backend(backend))
+
+
+def owned(data: Any, own: Backend) -> Any:
+    """Return a copy of a raw array in C order: how products round depends on the order, and files do not keep it."""
+    return own.xp.reshape(own.xp.reshape(data, (-1,), copy=True), data.shape)
 
 
 def transfer(data: Any, source: Backend, target: Backend) -> Any:

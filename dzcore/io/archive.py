@@ -87,6 +87,8 @@ def open_archive(path: str | os.PathLike[str], *, limit: int | None = None) -> A
         FileError: the suffix is unknown, or something is wrong with the file.
         OSError: what the system says about the path.
     """
+    if limit is not None and (type(limit) is not int or limit < 0):
+        raise ValueError(f"limit={limit!r} must be a number of bytes, or None")
     if check_suffix(path) == ".npz":
         from .npz import NpzArchive
 

@@ -63,11 +63,11 @@ def _mode(target: Path) -> int | None:
 
 @contextmanager
 def _errors_name(target: Path) -> Iterator[None]:
-    """Write the name of the file into the system's errors that have none, such as those of write and fsync."""
+    """Let the system's errors name the file: some name the one beside it, those of write and fsync none."""
     try:
         yield
     except OSError as e:
-        if e.filename is None and e.errno is not None:
+        if e.errno is not None and e.filename2 is None:
             e.filename = str(target)
         raise
 

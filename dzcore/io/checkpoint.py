@@ -68,6 +68,8 @@ class Checkpoint:
             raise ValueError(f"best={best} and metric={metric!r} belong together; give both or none")
         self.every, self.keep, self.best, self.metric, self.mode = every, keep, best, metric, mode
         self.background, self.file_size, self.parts = background, file_size, check_parts(parts)
+        if not os.fspath(folder):
+            raise ValueError("folder='' is no name; give the folder for the checkpoints, such as 'saved'")
         self.folder = os.path.abspath(folder)
         _make(self.folder)
         if not os.access(self.folder, os.W_OK | os.X_OK):
@@ -196,6 +198,10 @@ class Checkpoint:
         self._check_open()
         self._writer.wait()
         if saved is not None:
+            if not isinstance(saved, Saved):
+                raise TypeError(
+                    f"saved={saved!r:.80} is a {type(saved).__name__}; give one of those that saved() returns"
+                )
             return self._set(saved)
         damages = []
         for name in reversed(self._names()):
@@ -207,7 +213,8 @@ class Checkpoint:
                 warnings.warn(f"a checkpoint is passed over: {damage}", CheckpointWarning, stacklevel=2)
         if damages:
             causes = "".join(f"\n  {damage}" for damage in damages)
-            raise CheckpointError(f"no checkpoint in {self.folder!r} can be read:{causes}") from damages[0]
+            remedy = "restore a copy of it, or begin anew in another folder"
+            raise CheckpointError(f"no checkpoint in {self.folder!r} can be read; {remedy}:{causes}") from damages[0]
         return None
 
     def saved(self) -> list[Saved]:

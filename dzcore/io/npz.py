@@ -26,6 +26,7 @@ __all__ = ["NpzArchive", "write_npz"]
 
 _STRUCTURE = "structure.json"  #: the member with the structure, where the comment is too small for it
 _COMMENT = 0xFFFF  #: bytes of a comment at most, and of a name
+_TEXT = 1 << 20  #: bytes of the structure in a comment at most; each can become many in memory
 _DATE = (1980, 1, 1, 0, 0, 0)  #: zip's first: equal arrays make equal files
 _STORED, _DEFLATED = 0, 8  #: as zipfile calls them
 _UTF8, _LATER = 1 << 11, 1 << 3  #: flags: the name is in UTF-8; checksum and sizes are behind the data
@@ -59,7 +60,7 @@ def write_npz(
             if structure is not None:
                 text = json.dumps(structure, separators=(",", ":"), allow_nan=False).encode()
                 comment = compressed(text)
-                if len(comment) > _COMMENT or b"PK" in comment:  # which could look like the end of the archive
+                if len(text) > _TEXT or len(comment) > _COMMENT or b"PK" in comment:  # that could look like the end
                     _write(archive, _STRUCTURE, b"", memoryview(text), compress=False)
                 else:
                     archive.comment = comment
@@ -144,6 +145,8 @@ class NpzArchive(Archive):
                 place = _place(self._file, info)
                 spans.append((info.header_offset, place + info.compress_size))
                 if info.filename == _STRUCTURE:
+                    if info.compress_type != _STORED:
+                        raise ValueError("the structure is compressed, and could become any size in memory")
                     structure = info
                 elif info.filename.endswith(".npy"):
                     self._members[info.filename[: -len(".npy")]] = _Member(info, self._head(info, place), place)
@@ -268,11 +271,13 @@ def _check_claims(infos: list["ZipInfo"], size: int, limit: int | None) -> None:
 
 
 def _unpacked(comment: bytes) -> bytes:
-    """Return the text of a structure in a comment, which is so short that it cannot become too long."""
+    """Return the text of a structure in a comment."""
     from zlib import decompressobj
 
     stream = decompressobj()
-    text = stream.decompress(comment)
+    text = stream.decompress(comment, _TEXT + 1)
+    if len(text) > _TEXT:
+        raise ValueError(f"its comment holds more than {_TEXT} bytes")
     if not stream.eof or stream.unused_data:
         raise ValueError("its comment is damaged, or not of dzcore")
     return text

@@ -39,8 +39,26 @@ def check_parts(parts: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(f"{RANDOM!r} is the name for dzcore's own random numbers; give the part another name")
         if isinstance(part, type) or not (_is_stateful(part) or _has(part, "state_dict", "load_state_dict")):
             kind = type(part).__qualname__
-            raise TypeError(f"{name} is a {kind}; a part needs the methods state_dict() and load_state_dict(state)")
+            raise TypeError(
+                f"{name}= is no option, and as a part it is a {kind}; a part needs the methods state_dict() and "
+                f"load_state_dict(state)"
+            )
+        if _is_stateful(part) and _overrides(part):
+            raise TypeError(
+                f"{name}: {type(part).__qualname__} extends state_dict or load_state_dict, which are not asked here; "
+                f"extend _state and _stage, on which they rest"
+            )
     return {**parts, RANDOM: _Random()}
+
+
+def _overrides(part: Any) -> bool:
+    """Tell whether the public methods of a Stateful part were extended further down than those behind them."""
+
+    def depth(method: str) -> int:
+        order = type(part).__mro__
+        return next((i for i, kind in enumerate(order) if method in vars(kind)), len(order))
+
+    return depth("state_dict") < depth("_state") or depth("load_state_dict") < depth("_stage")
 
 
 def _is_stateful(part: Any) -> bool:
@@ -83,8 +101,9 @@ def set_parts(parts: dict[str, Any], saved: Saved) -> None:
     missing, unexpected = sorted(set(parts) - set(saved.parts)), sorted(set(saved.parts) - set(parts))
     if missing or unexpected:
         raise CheckpointError(
-            f"{saved.path!r} has other parts: {', '.join(missing) or 'none'} missing in it, "
-            f"{', '.join(unexpected) or 'none'} unexpected; make the Checkpoint with those parts"
+            f"{saved.path!r} has other parts. Missing in it: {', '.join(missing) or 'none'}. Unexpected: "
+            f"{', '.join(unexpected) or 'none'}. Make the Checkpoint with the parts that it was saved with; one part "
+            f"alone can be read by saved.load(name)"
         )
     commits, others = [], []
     for name, part in parts.items():

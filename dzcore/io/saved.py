@@ -193,6 +193,11 @@ def write_checkpoint(
     disk.make_folder(path)
     sizes, entries = _write_arrays(path, arrays, file_size)
     manifest = Manifest(step, serial, made, metadata, structure, sizes, entries).to_bytes()
+    if len(manifest) > LONGEST:
+        raise CheckpointError(
+            f"the manifest would have {len(manifest)} bytes, and {LONGEST} are the most that is read; put long lists "
+            "of numbers into an array of a part"
+        )
     with disk.create(os.path.join(path, MANIFEST)) as file:
         disk.write(file, manifest)
         disk.flush(file)

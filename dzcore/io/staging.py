@@ -7,12 +7,13 @@ from typing import Any, TypeVar
 
 from . import disk
 
-__all__ = ["Crc32", "Staging", "ahead", "begin_flush", "pieces", "read_checked", "write_checked"]
+__all__ = ["Crc32", "Staging", "ahead", "begin_flush", "beside", "pieces", "read_checked", "write",
+           "write_checked"]  # fmt: skip
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-PIECE = 1 << 20  #: bytes that are read at a time: still in the cache when they are checked
+PIECE = 1 << 19  #: bytes that are read at a time: still in the cache when they are checked
 PORTION = 1 << 23  #: bytes that are written at a time
 MANY = 1 << 22  #: bytes from which on a thread for the check pays
 
@@ -72,7 +73,7 @@ def read_checked(file: Any, offset: int, view: memoryview, update: Callable[[mem
     Raises:
         EOFError: the file ends before.
     """
-    with _beside(update, len(view)) as check:
+    with beside(update, len(view)) as check:
         for piece in pieces(view, PIECE):
             _fill(file, offset, piece)
             check(piece)
@@ -80,12 +81,17 @@ def read_checked(file: Any, offset: int, view: memoryview, update: Callable[[mem
 
 
 def write_checked(file: disk.File, view: memoryview, update: Callable[[memoryview], object]) -> None:
-    """Write `view` to a file, and give it to `update`, a digest's; the disk begins with it at once."""
-    with _beside(update, len(view)) as check:
+    """Write `view` to a file as `write` does, and give it to `update`, a digest's."""
+    with beside(update, len(view)) as check:
         check(view)
-        for piece in pieces(view, PORTION):
-            disk.write(file, piece)
-            begin_flush(file, len(piece))
+        write(file, view)
+
+
+def write(file: disk.File, view: memoryview) -> None:
+    """Write `view` to a file; the disk begins with it at once."""
+    for piece in pieces(view, PORTION):
+        disk.write(file, piece)
+        begin_flush(file, len(piece))
 
 
 def begin_flush(file: disk.File, size: int) -> None:
@@ -100,27 +106,28 @@ def pieces(view: memoryview, size: int = PORTION) -> Iterator[memoryview]:
 
 
 @contextmanager
-def _beside(function: Callable[[T], object], size: int) -> Iterator[Callable[[T], object]]:
+def beside(function: Callable[[T], object], size: int) -> Iterator[Callable[[T], object]]:
     """Give a function that lets a thread call `function`, in order; everything is done when the block ends.
 
-    If the size is small, `function` itself.
+    It waits while two calls are outstanding. If the size is small, it is `function` itself.
     """
     if size < MANY:
         yield function
         return
     # No pool: a file may be written while the interpreter ends, and pools take no work then.
-    from queue import SimpleQueue
+    from queue import Queue
     from threading import Thread
 
-    todo: SimpleQueue[tuple[T] | None] = SimpleQueue()
+    todo: Queue[tuple[T] | None] = Queue(1)  # what waits there is memory in use
     problems: list[BaseException] = []
 
     def work() -> None:
-        try:
-            while item := todo.get():
-                function(*item)
-        except BaseException as e:
-            problems.append(e)
+        while item := todo.get():
+            if not problems:
+                try:
+                    function(*item)
+                except BaseException as e:
+                    problems.append(e)
 
     thread = Thread(target=work)
     thread.start()
@@ -166,7 +173,7 @@ def ahead(load: Callable[[T, Staging], R], items: Iterable[T]) -> Iterator[R]:
         except BaseException as e:
             done.put(e)
 
-    thread = Thread(target=work)
+    thread = Thread(target=work, daemon=True)  # it only reads; an iterator that nobody closes must not hold up the end
     thread.start()
     try:
         blocks.put(Staging())

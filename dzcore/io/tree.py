@@ -50,6 +50,10 @@ def _take(x: Any, place: list[str], path: list[str], arrays: dict[str, Any], par
             raise TypeError(f"{''.join(place)} is a {kind.__qualname__}; {_remedy(x)}")
         if getattr(x, "_data", x) is None:
             raise FileError(f"{''.join(place)} has no data yet; call its layer once, or give it its size")
+        try:
+            form(x)
+        except TypeError as e:
+            raise TypeError(f"{''.join(place)} cannot be saved: {e}") from None
         name = _new_name("/".join(path) if path else ALONE, arrays)
         arrays[name] = x
         return {"array": name}
@@ -74,6 +78,10 @@ def _remedy(x: Any) -> str:
     for kind in (dict, list, tuple, bool, int, float, str):
         if isinstance(x, kind):
             return f"it would come back as a {kind.__name__}, so make it one"
+    if hasattr(x, "state_dict"):
+        return "save its state_dict()"
+    if isinstance(x, set | frozenset):
+        return "make it a list"
     return "what can be saved are arrays, numbers, strings, None, and dicts, lists and tuples of them"
 
 

@@ -47,12 +47,17 @@ class _Norm(Layer):
     def _started(self, x: Any, axis: int) -> Variable:
         """Return x as a Variable; without a shape so far, take the length of its `axis`."""
         x = as_variable(x)
-        if any(value._data is None for _, value in self.named_state()):
-            if not -x.ndim <= axis < x.ndim or not x.shape[axis]:
+        values = [value for _, value in self.named_state()]
+        if any(value._data is None for value in values):
+            sized = next((value for value in values if value._data is not None), None)
+            if sized is not None:  # a part was loaded
+                self._start(sized.shape, sized.backend)
+            elif -x.ndim <= axis < x.ndim and x.shape[axis]:
+                self._start((x.shape[axis],), x.backend)
+            else:
                 raise ValueError(
                     f"x has shape {x.shape}; a {type(self).__name__} without size takes its size from axis {axis}"
                 )
-            self._start((x.shape[axis],), x.backend)
         return x  # type: ignore[no-any-return]
 
 

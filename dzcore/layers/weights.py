@@ -8,6 +8,7 @@ from ..backend import Backend, current_backend
 from ..backend.base import FLOATING
 from ..errors import BackendError, StateError, WeightsError
 from ..graph import Variable, as_variable
+from ..graph.variable import owned
 from ..io.archive import Archive, Form
 from ..state import checked, form, placed
 
@@ -96,7 +97,7 @@ def stage(
             continue
         value, home = own[paths[name]], _home(own[paths[name]])
         array = placed(x, home)
-        made.append((value, _transposed(array, home.xp) if entries[paths[name]].transposed else array, home))
+        made.append((value, _transposed(array, home) if entries[paths[name]].transposed else array, home))
 
     def commit() -> None:
         for value, array, home in made:
@@ -111,11 +112,13 @@ def _assign(
     """Return the entry of each path, the names of those that have none, and what is wrong with `names`."""
     entries: dict[str, _Entry] = {}
     unexpected, problems = [], []
+    if isinstance(names, Mapping):
+        problems += [f"names has {name!r}, which is not there" for name in names if name not in forms]
     for name, found in forms.items():
         path = _renamed(name, names)
         if path is None:
             continue
-        transposed = path not in own and path.endswith(".T")
+        transposed = path != name and path not in own and path.endswith(".T")
         target = path.removesuffix(".T") if transposed else path
         if target not in own:
             if path == name:
@@ -213,10 +216,9 @@ def _home(value: "Value | None") -> Backend:
     return current_backend() if value is None or value._data is None else value.backend
 
 
-def _transposed(array: Any, xp: Any) -> Any:
+def _transposed(array: Any, home: Backend) -> Any:
     """Return a matrix with its axes exchanged, in C order again: a Parameter is no view."""
-    turned = xp.permute_dims(array, (1, 0))
-    return xp.reshape(xp.reshape(turned, (-1,)), turned.shape)
+    return owned(home.xp.permute_dims(array, (1, 0)), home)
 
 
 # For checkpoints -----------------------------------------------------------------------------------------------------

@@ -40,6 +40,12 @@ class Optimizer(Stateful):
         self.t = 0
         self._arrays: dict[Value, tuple[Any, tuple[Any, ...]]] = {}  # by the parameter's identity in the graph
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Keep numbers of array libraries as Python's own: they compute alike before a checkpoint and after it."""
+        if isinstance(value, Real) and not isinstance(value, bool):
+            value = int(value) if isinstance(value, Integral) else float(value)
+        super().__setattr__(name, value)
+
     def setup(self, target: Any) -> Any:
         """Take the parameters of `target`, a Layer or an iterable of Parameters, and return self."""
         if hasattr(self.formula, "__self__"):
@@ -144,8 +150,6 @@ class Optimizer(Stateful):
         for name, value in vars(self).items():
             if name in ("target", "hooks", "t", "_arrays") or callable(value):
                 continue
-            if isinstance(value, Real) and not isinstance(value, bool):  # those of array libraries as well
-                value = int(value) if isinstance(value, Integral) else float(value)
             if isinstance(value, PLAIN):
                 options[name] = value
             elif type(self)._state is Optimizer._state:

@@ -49,7 +49,7 @@ class Schedule(Stateful):
         self._set()
 
     def _set(self) -> None:
-        self.optimizer.lr = float(self.rate(self.base, self.count))  # type: ignore[attr-defined]
+        self.optimizer.lr = float(self.rate(self.base, self.count))
 
     def _state(self) -> dict[str, Any]:
         return {"schedule": type(self).__name__, "count": self.count, "base": self.base}
@@ -209,9 +209,10 @@ class ReduceLROnPlateau(Stateful):
             raise ValueError(f"threshold_mode={threshold_mode!r} must be 'rel' or 'abs'")
         if not 0 < factor < 1:
             raise ValueError(f"factor={factor} must be between 0 and 1")
-        not_negative(patience=patience, threshold=threshold, cooldown=cooldown, min_lr=min_lr, eps=eps)
+        not_negative(threshold=threshold, min_lr=min_lr, eps=eps)
         self.optimizer = _scheduled(optimizer)
-        self.mode, self.factor, self.patience, self.cooldown = mode, factor, patience, cooldown
+        self.mode, self.factor = mode, factor
+        self.patience, self.cooldown = _steps(0, patience=patience), _steps(0, cooldown=cooldown)
         self.threshold, self.threshold_mode, self.min_lr, self.eps = threshold, threshold_mode, min_lr, eps
         self.best = inf if mode == "min" else -inf
         self.bad = 0  #: steps without a better metric
@@ -230,7 +231,7 @@ class ReduceLROnPlateau(Stateful):
             old = self.optimizer.lr  # type: ignore[attr-defined]
             new = max(old * self.factor, self.min_lr)
             if old - new > self.eps:
-                self.optimizer.lr = new  # type: ignore[attr-defined]
+                self.optimizer.lr = new
             self.rest, self.bad = self.cooldown, 0
 
     def _better(self, metric: float) -> bool:
@@ -263,9 +264,9 @@ def _scheduled(optimizer: Optimizer) -> Optimizer:
     return optimizer
 
 
-def _steps(**numbers: int) -> int:
-    """Return a whole number of steps, at least 1."""
+def _steps(least: int = 1, /, **numbers: int) -> int:
+    """Return a whole number of steps, at least so many."""
     ((name, number),) = numbers.items()
-    if isinstance(number, bool) or not hasattr(number, "__index__") or number.__index__() < 1:
-        raise ValueError(f"{name}={number!r} must be a whole number of steps, at least 1")
+    if isinstance(number, bool) or not hasattr(number, "__index__") or number.__index__() < least:
+        raise ValueError(f"{name}={number!r} must be a whole number of steps, at least {least}")
     return number.__index__()

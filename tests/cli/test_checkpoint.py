@@ -349,7 +349,12 @@ def test_checkpoints_of_something_else(dz: Dz, tmp_path: Path) -> None:
 
 def test_a_file_in_the_place_of_the_folder(dz: Dz, tmp_path: Path) -> None:
     (tmp_path / "saved").write_text("")
-    assert "/saved': File exists" in dz.fails(*SAVING, status=1)
+    assert "argument --checkpoint: 'saved' cannot be used: File exists; name" in dz.fails(*SAVING)
+
+
+def test_an_empty_name_is_no_folder(dz: Dz, tmp_path: Path) -> None:
+    assert "argument --checkpoint: '' cannot be used: it is no name" in dz.fails("train", "--checkpoint", "")
+    assert not any(tmp_path.iterdir())
 
 
 def test_another_backend_goes_on(

@@ -74,7 +74,7 @@ def test_the_time_goes_on_too(numpy_backend: Backend, monkeypatch: pytest.Monkey
 def test_the_state_of_something_else(numpy_backend: Backend, change: dict[str, object]) -> None:
     tally = Tally(numpy_backend)
     state = {**tally._state(), **change}
-    with pytest.raises(StateError, match="the sums of an epoch cannot be"):
+    with pytest.raises(StateError, match="this is not the state of a Tally"):
         tally._stage(state)
 
 

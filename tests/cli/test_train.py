@@ -117,7 +117,7 @@ def test_a_loss_that_becomes_infinite(dz: Dz, tmp_path: Path) -> None:
     done = dz("train", "--optimizer", "sgd", "--lr", 1e30, "--epochs", 2)
     assert done.status == 1
     assert "dz train: the loss became" in done.err
-    assert done.err.endswith("give a smaller --lr\n")
+    assert done.err.endswith("begin anew with a smaller --lr\n")
     assert not (tmp_path / "model.npz").exists()
 
 

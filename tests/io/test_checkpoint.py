@@ -12,6 +12,7 @@ from dzcore import random
 from dzcore.backend import Backend, use_backend
 from dzcore.errors import CheckpointError, CheckpointWarning, StateError
 from dzcore.io import Checkpoint, Saved
+from dzcore.layers import Linear
 
 from .checkpoints import Foreign, Part, Training, array_part, edit, flip, names, save_all, save_arrays
 
@@ -225,24 +226,39 @@ def test_a_part_gets_back_what_it_had_even_if_it_loads_in_place(numpy_backend: B
 
 
 @pytest.mark.parametrize(
-    ("parts", "cause"), [("bcd", "c, d missing in it, a unexpected"), ("b", "none missing in it, a unexpected"),
-                         ("abc", "c missing in it, none unexpected")],
+    ("parts", "cause"), [("bcd", "Missing in it: c, d. Unexpected: a."), ("b", "Missing in it: none. Unexpected: a."),
+                         ("abc", "Missing in it: c. Unexpected: none.")],
 )  # fmt: skip
 def test_other_parts_are_listed(tmp_path: Path, parts: str, cause: str) -> None:
     with Checkpoint(tmp_path, a=Part(1), b=Part(2)) as checkpoint:
         checkpoint.save(1)
     others = {name: Part(5) for name in parts}
     with Checkpoint(tmp_path, **others) as checkpoint:
-        with pytest.raises(CheckpointError, match=f"000001-step-1' has other parts: {cause}"):
+        with pytest.raises(CheckpointError, match=f"000001-step-1' has other parts. {cause}"):
             checkpoint.restore()
         assert others["b"].value == 5
 
 
 @pytest.mark.parametrize("part", [3, "x", None, object(), Part, [Part()]])
 def test_what_cannot_be_a_part(part: Any, tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="part is a .*state_dict"):
+    with pytest.raises(TypeError, match="part= is no option, and as a part it is a .*state_dict"):
         Checkpoint(tmp_path / "folder", part=part)
     assert not (tmp_path / "folder").exists()
+
+
+def test_an_empty_name_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="folder='' is no name"):
+        Checkpoint("", part=Part(1))
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("chosen", [1, "000001-step-1"])
+def test_restore_takes_one_of_saved(tmp_path: Path, chosen: Any) -> None:
+    with Checkpoint(tmp_path, part=Part(1)) as checkpoint:
+        checkpoint.save(1)
+        with pytest.raises(TypeError, match=r"give one of those that saved\(\) returns"):
+            checkpoint.restore(chosen)
 
 
 def test_random_is_no_name_for_a_part(tmp_path: Path) -> None:
@@ -307,7 +323,7 @@ def test_when_all_are_damaged_nothing_is_restored_and_nothing_saved(tmp_path: Pa
     with Checkpoint(tmp_path, part=(part := array_part(7))) as checkpoint:
         with (
             pytest.warns(CheckpointWarning),
-            pytest.raises(CheckpointError, match="no checkpoint in .* can be read:\n.*000002.*\n.*000001"),
+            pytest.raises(CheckpointError, match="no checkpoint in .* can be read; .*:\n.*000002.*\n.*000001"),
         ):
             checkpoint.restore()
         with pytest.raises(CheckpointError, match="holds checkpoints already"):
@@ -382,3 +398,12 @@ def test_a_name_that_was_damaged_once_can_be_good_again(tmp_path: Path) -> None:
         checkpoint.save(2)
         checkpoint.save(3)
         assert [saved.step for saved in checkpoint.saved()] == [1, 2, 3]
+
+
+def test_a_layer_whose_state_dict_says_more_is_no_part(tmp_path: Path) -> None:
+    class Counting(Linear):
+        def state_dict(self) -> dict[str, Any]:
+            return {**super().state_dict(), "calls": 3}
+
+    with pytest.raises(TypeError, match="model: .*Counting extends state_dict or load_state_dict"):
+        Checkpoint(tmp_path, model=Counting(1, in_size=1))

@@ -260,6 +260,13 @@ def test_what_is_written_is_read_back(tmp_path: Path, monkeypatch: pytest.Monkey
             write(tmp_path / str(victim))
 
 
+def test_a_manifest_that_nobody_would_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dzcore.io.saved.LONGEST", 300)
+    with pytest.raises(CheckpointError, match=r"the manifest would have \d+ bytes, and 300 are .* put long lists"):
+        write(tmp_path / "0")
+    assert not (tmp_path / "0" / "manifest.json").exists()
+
+
 def test_a_manifest_that_comes_back_as_another_good_one(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, other = disk.write, (small / "manifest.json").read_bytes()
 

@@ -95,6 +95,26 @@ def test_a_check_that_fails_is_not_lost(tmp_path: Path, size: int) -> None:
         write_checked(new, memoryview(content(size)), update)
 
 
+def test_no_more_than_two_calls_are_outstanding() -> None:
+    """What they were given is memory in use."""
+    gate, given = threading.Event(), threading.Semaphore(0)
+
+    def give() -> None:
+        with staging.beside(lambda item: gate.wait(60), staging.MANY) as call:
+            for item in range(5):
+                call(item)
+                given.release()
+
+    thread = threading.Thread(target=give)
+    thread.start()
+    assert given.acquire(timeout=60)
+    assert given.acquire(timeout=60)
+    assert not given.acquire(timeout=0.2)
+    gate.set()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
 def test_a_disk_that_is_full_in_the_middle(tmp_path: Path, full: Any) -> None:
     full(1)
     threads = threading.active_count()

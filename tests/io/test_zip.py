@@ -265,6 +265,23 @@ def test_large_structures_are_a_member_of_their_own(path: Path) -> None:
         assert found.files == ["a"]
 
 
+def test_structures_are_no_bombs(path: Path) -> None:
+    """A kilobyte must not become a million lists."""
+    text = b'{"list":[' + b'{"list":[]},' * 100_000 + b'{"array":"a"}]}'
+    refused(path, archive(member(), comment=zlib.compress(text)), "its comment holds more than 1048576 bytes")
+    squeezer = zlib.compressobj(wbits=-15)
+    packed = squeezer.compress(text) + squeezer.flush()
+    deflated = member("structure.json", text, method=8, packed=packed)
+    refused(path, archive(member(), deflated), "'structure.json'.*the structure is compressed")
+
+
+def test_long_structures_of_few_bytes(path: Path) -> None:
+    """They are not in the comment, where they would be refused."""
+    write_archive(path, {"a": np.ones(2)}, {"list": [{"array": "a"}, *[0] * 600_000]})
+    with open_archive(path) as file:
+        assert len(file.structure["list"]) == 600_001
+
+
 # Large archives -------------------------------------------------------------------------------------------------------
 
 

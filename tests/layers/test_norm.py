@@ -301,3 +301,14 @@ def test_ids_outside_are_refused(ids: Any, backend: Backend) -> None:
         layer(ids)
     with pytest.raises(IndexError, match="x has dtype float32; indices are integers"):
         layer(dzcore.asarray([0.0]))
+
+
+@pytest.mark.parametrize(("make", "axes"), [(L.BatchNorm, 2), (L.LayerNorm, 2), (lambda: L.GroupNorm(1), 3)])
+def test_what_was_not_loaded_gets_the_size_of_what_was(make: Callable[[], Any], axes: int) -> None:
+    """Not that of the first input, which may be wrong: the layer would fit nothing from then on."""
+    layer = make()
+    layer.load_state_dict({"gamma": np.ones(4, "f4")}, strict=False)
+    with pytest.raises(ValueError, match="gamma has shape"):
+        layer(np.ones((2, 3, 3)[:axes], "f4"))
+    assert layer.beta.shape == (4,)
+    assert layer(np.ones((2, 4, 4)[:axes], "f4")).shape == (2, 4, 4)[:axes]

@@ -10,6 +10,7 @@ import dzcore.functions as F
 import dzcore.layers as L
 from dzcore import Parameter
 from dzcore.backend import Backend
+from dzcore.errors import WeightsError
 from dzcore.layers import Layer
 
 from .states import NOTHING, PATHS, Net, bits, refused, values
@@ -65,8 +66,15 @@ def test_what_a_mapping_does_not_mention_keeps_its_name() -> None:
     donor, model = Net(4), Net(4)
     state = donor.state_dict()
     state["top"] = state.pop("head/b")
-    assert model.load_state_dict(state, names={"top": "head/b", "unused": "head/W"}) == NOTHING
+    assert model.load_state_dict(state, names={"top": "head/b"}) == NOTHING
     assert bits(model) == bits(donor)
+
+
+def test_a_mapping_of_what_is_not_there_is_an_error() -> None:
+    donor, model = Net(4), Net(4)
+    for strict in (True, False):
+        with pytest.raises(WeightsError, match="names has 'heap/b', which is not there"):
+            model.load_state_dict(donor.state_dict(), strict, names={"heap/b": None})
 
 
 def test_none_leaves_an_entry_out() -> None:
@@ -109,3 +117,16 @@ def test_a_path_that_ends_so_is_meant_as_it_is() -> None:
     assert [p.data.tolist() for p in model.params()] == [[[1.0, 2.0]], [[1.0], [1.0]]]
     model.load_state_dict({"x": np.zeros((1, 2), "f4")}, strict=False, names={"x": "parts/a.T.T"})
     assert [p.data.tolist() for p in model.params()] == [[[1.0, 2.0]], [[0.0], [0.0]]]
+
+
+@pytest.mark.parametrize("form", [np.asfortranarray, np.transpose])
+def test_parameters_in_another_order_go_on_exactly(form: Any) -> None:
+    """How a product rounds depends on the order in memory, which no checkpoint keeps."""
+    W = np.random.default_rng(0).normal(size=(64, 64)).astype("f4")
+    layer, other = L.Linear(64, in_size=64), L.Linear(64, in_size=64)
+    layer.W.data = form(W)
+    other.load_state_dict(layer.state_dict())
+    x = np.random.default_rng(1).normal(size=(3, 64)).astype("f4")
+    assert layer.W.data.flags.c_contiguous
+    assert other(x).data.tobytes() == layer(x).data.tobytes()
+    assert other.W.data.strides == layer.W.data.strides

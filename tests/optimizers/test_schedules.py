@@ -262,7 +262,8 @@ def test_without_a_rate_there_is_nothing_to_schedule(make: Any) -> None:
         (lambda o: ReduceLROnPlateau(o, "less"), "mode='less' must be 'min' or 'max'"),
         (lambda o: ReduceLROnPlateau(o, threshold_mode="r"), "threshold_mode='r' must be 'rel' or 'abs'"),
         (lambda o: ReduceLROnPlateau(o, factor=1.0), "factor=1.0 must be between 0 and 1"),
-        (lambda o: ReduceLROnPlateau(o, patience=-1), "patience=-1 must not be negative"),
+        (lambda o: ReduceLROnPlateau(o, patience=-1), "patience=-1 must be a whole number of steps, at least 0"),
+        (lambda o: ReduceLROnPlateau(o, cooldown=2.0), "cooldown=2.0 must be a whole number of steps"),  # type: ignore[arg-type]
     ],
 )
 def test_options_that_cannot_be(make: Any, message: str) -> None:

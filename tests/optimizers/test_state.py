@@ -136,6 +136,23 @@ def test_a_rate_of_any_kind(kind: Any) -> None:
     assert type(other.lr) in (int, float)
 
 
+@pytest.mark.parametrize("rule", ["Adam", "AdamW"])
+def test_it_goes_on_with_a_rate_of_another_library(rule: str) -> None:
+    """In whose precision the numbers of a step would be computed, until a checkpoint brings back Python's."""
+    model = network()
+    optimizer = RULES[rule]().setup(model)
+    optimizer.lr = np.float32(0.013)
+    train(model, optimizer, range(1))
+    other = network()
+    other.load_state_dict(model.state_dict())
+    successor = RULES[rule]().setup(other)
+    successor.load_state_dict(through_a_file(optimizer.state_dict()))
+    for step in range(1, 12):
+        train(model, optimizer, range(step, step + 1))
+        train(other, successor, range(step, step + 1))
+        assert same(model, other), step
+
+
 def test_adam_s_other_name_for_the_rate() -> None:
     optimizer = Adam(0.25).setup(network())
     other = Adam().setup(network())
