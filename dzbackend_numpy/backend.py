@@ -73,6 +73,11 @@ class NumpyBackend(Backend):
         """Make an array of a copy of `host`."""
         return np.ndarray(host.shape, dtype=self.dtype(host.dtype), buffer=host.buffer).copy()
 
+    def adopt(self, host: HostArray) -> Any:
+        """Make an array in the memory of `host`, if one may write there."""
+        array = np.ndarray(host.shape, dtype=self.dtype(host.dtype), buffer=host.buffer)
+        return array if array.flags.writeable else array.copy()
+
     # Primitives ----------------------------------------------------------------------------------------------
 
     def index_add(self, size: int, index: Any, values: Any) -> Any:

@@ -46,8 +46,8 @@ def load(path: str | os.PathLike[str], *, backend: str | Backend | None = None, 
             if form.dtype not in home.dtypes:
                 raise FileError(f"{archive.path!r} has {name!r} as {form}, and backend {home} has no {form.dtype}")
         arrays = {}
-        for name, host in archive.read():  # a comprehension in a traceback would keep its thread waiting (Python 3.11)
-            arrays[name] = Variable._of(home.from_host(host), home, None)
+        for name, host in archive.read():
+            arrays[name] = Variable._of(home.adopt(host), home, None)
         if archive.structure is None:
             return {name: arrays[name] for name in archive.forms}
         return tree.join(archive.structure, arrays.__getitem__)

@@ -276,16 +276,16 @@ def test_a_backend_that_fails_leaves_no_thread(path: Path, monkeypatch: pytest.M
     """One that waited to go on reading would keep the process from its end, as long as there is the traceback."""
     dzcore.save(path, {str(i): np.zeros(1 << 18, "f4") for i in range(6)}, compress=False)
     home, before = get_backend("numpy"), threading.active_count()
-    from_host = type(home).from_host
+    adopt = type(home).adopt
     hosts = []
 
     def fail(self: Backend, host: HostArray) -> Any:
         hosts.append(host.shape)
         if len(hosts) == 2:
             raise MemoryError("the device is full")
-        return from_host(self, host)
+        return adopt(self, host)
 
-    monkeypatch.setattr(type(home), "from_host", fail)
+    monkeypatch.setattr(type(home), "adopt", fail)
     with pytest.raises(MemoryError, match="the device is full") as error:
         dzcore.load(path, backend=home)
     assert error.tb is not None

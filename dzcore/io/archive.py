@@ -57,7 +57,7 @@ class Archive(ABC):
 
     @abstractmethod
     def read(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, HostArray]]:
-        """Yield the arrays of these names, or all, checked; the buffer of each is good until the next is asked for."""
+        """Yield the arrays of these names, or all, checked, each in memory of its own."""
 
     @abstractmethod
     def close(self) -> None:

@@ -17,7 +17,7 @@ from . import disk, tree
 from .archive import Archive, Form, contents, default_limit, open_regular
 from .atomic import atomic_write
 from .npy import CODES, Head, in_order, read_head, write_head
-from .staging import PIECE, Crc32, Staging, ahead, begin_flush, pieces, read_checked
+from .staging import PIECE, Crc32, Memory, begin_flush, pieces, read_checked
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
@@ -33,7 +33,6 @@ _UTF8, _LATER = 1 << 11, 1 << 3  #: flags: the name is in UTF-8; checksum and si
 _FLAGS = _UTF8 | _LATER | 6  #: all that an .npz file can have; 6: how hard the compression tried
 _GAIN = 1032  #: times at most that compressed data grow
 _SMALL = 1 << 24  #: bytes of arrays that are put together in memory, and written at once
-_AHEAD = 1 << 20  #: bytes of an array, in the mean, from which on the next one is read beforehand
 
 
 # Writing -------------------------------------------------------------------------------------------------------------
@@ -184,20 +183,15 @@ class NpzArchive(Archive):
             return read_head(stream.read, info.file_size)
 
     def read(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, HostArray]]:
-        """Yield the arrays of these names, or all, checked; the buffer of each is good until the next is asked for."""
+        """Yield the arrays of these names, or all, checked, each in memory of its own."""
         wanted = self.wanted(names)
-        if len(wanted) > 1 and sum(self.forms[name].nbytes for name in wanted) >= _AHEAD * len(wanted):
-            yield from ahead(self._load, wanted)
-        else:
-            memory = Staging()
-            yield from (self._load(name, memory) for name in wanted)
-
-    def _load(self, name: str, memory: Staging) -> tuple[str, HostArray]:
-        member = self._members[name]
-        with self._named(member.info):
-            view = memory.take(member.head.form.nbytes)
-            self._fill(member, view)
-        return name, HostArray(*member.head.form, in_order(view, member.head))
+        memory = Memory(self.forms[name].nbytes for name in wanted)
+        for name in wanted:
+            member = self._members[name]
+            with self._named(member.info):
+                view = memory.take(member.head.form.nbytes)
+                self._fill(member, view)
+            yield name, HostArray(*member.head.form, in_order(view, member.head))
 
     def _fill(self, member: _Member, view: memoryview) -> None:
         """Fill `view` with the data of an array, and check them."""

@@ -14,7 +14,7 @@ from ..errors import FileError
 from . import disk, tree
 from .archive import WIDTHS, Archive, Form, contents, is_shape, open_regular
 from .atomic import atomic_write
-from .staging import Crc32, Staging, ahead, beside, read_checked, write
+from .staging import Crc32, Memory, beside, read_checked, write
 
 __all__ = ["SafetensorsArchive", "write_safetensors"]
 
@@ -26,7 +26,6 @@ CODES = {
 NAMES = {code: name for name, code in CODES.items()}
 
 LONGEST_HEADER = 1 << 24  #: bytes, enough for 100,000 arrays
-AHEAD = 1 << 20  #: bytes of an array, in the mean, from which on the next one is read beforehand
 METADATA = "__metadata__"
 OURS, OUR_CRC = "dzcore", "dzcore.crc32"  #: our entries in the metadata: a JSON text, and its checksum
 VERSION = 1  #: of that text
@@ -149,14 +148,11 @@ class SafetensorsArchive(Archive):
         for name in wanted:
             if self.forms[name].dtype not in CODES:
                 raise self._error(f"it has dtype {self.forms[name].dtype}, which dzcore has not", name)
-        size = sum(self._spans[name].end - self._spans[name].begin for name in wanted)
-        if len(wanted) > 1 and size >= len(wanted) * AHEAD:
-            yield from ahead(self._load, wanted)
-        else:
-            memory = Staging()
-            yield from (self._load(name, memory) for name in wanted)
+        memory = Memory(self._spans[name].end - self._spans[name].begin for name in wanted)
+        for name in wanted:
+            yield name, self._load(name, memory)
 
-    def _load(self, name: str, memory: Staging) -> tuple[str, HostArray]:
+    def _load(self, name: str, memory: Memory) -> HostArray:
         form, span = self.forms[name], self._spans[name]
         view, crc = memory.take(span.end - span.begin), Crc32(_signed(form))
         try:
@@ -165,7 +161,7 @@ class SafetensorsArchive(Archive):
             raise self._error(str(error), name) from None
         if span.crc not in (None, crc.hexdigest()):
             raise self._error(f"it is damaged: its CRC-32 is {crc.hexdigest()}, and {span.crc} was written", name)
-        return name, HostArray(*form, view)
+        return HostArray(*form, view)
 
     # The header --------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from ..errors import CheckpointError, DamagedError, FileError
 from . import disk, tree
 from .archive import WIDTHS, Archive, Form, contents, open_regular
 from .manifest import Entry, Manifest, file_name
-from .staging import Staging, read_checked, write_checked
+from .staging import Memory, read_checked, write_checked
 
 __all__ = ["MANIFEST", "Saved", "discard", "write_checkpoint"]
 
@@ -55,28 +55,21 @@ class Saved(Archive):
 
     def load(self, part: str) -> Any:
         """Return the state of a part, with arrays of the current backend."""
-        own, staging = current_backend(), Staging()
-        return tree.join(
-            self._node(part), lambda name: own.from_host(self._fill(name, staging.take(self.forms[name].nbytes)))
-        )
+        own = current_backend()
+        return tree.over(self.host_state(part), own.adopt)
 
     def host_state(self, part: str) -> Any:
-        """Return the state of a part, with HostArrays in memory of its own."""
-        sizes: dict[str, int] = {}
-        tree.join(self._node(part), lambda name: sizes.setdefault(name, self.forms[name].nbytes))
-        rest = Staging().take(sum(map(_room, sizes.values())))  # one block, for huge pages
-
-        def array(name: str) -> HostArray:
-            nonlocal rest
-            view, rest = rest[: sizes[name]], rest[_room(sizes[name]) :]
-            return self._fill(name, view)
-
-        return tree.join(self._node(part), array)
+        """Return the state of a part, with HostArrays."""
+        names: list[str] = []
+        tree.join(self._node(part), names.append)
+        return tree.join(self._node(part), dict(self.read(names)).__getitem__)
 
     def read(self, names: Iterable[str] | None = None) -> Iterator[tuple[str, HostArray]]:
-        staging = Staging()
-        for name in self.wanted(names):
-            yield name, self._fill(name, staging.take(self.forms[name].nbytes))
+        """Yield the arrays of these names, or all, checked, each in memory of its own."""
+        wanted = self.wanted(names)
+        memory = Memory(self.forms[name].nbytes for name in wanted)
+        for name in wanted:
+            yield name, self._fill(name, memory.take(self.forms[name].nbytes))
 
     def verify(self) -> None:
         """Read everything, and raise if a byte is not what was written."""
@@ -155,11 +148,6 @@ class Saved(Archive):
 
     def _damaged(self, name: str, cause: str) -> DamagedError:
         return DamagedError(f"{os.path.join(self.path, name)!r} is damaged: {cause}")
-
-
-def _room(size: int) -> int:
-    """Return a size that ends where the next array may begin."""
-    return -(-size // 64) * 64
 
 
 def _swap(view: memoryview, width: int) -> None:

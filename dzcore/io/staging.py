@@ -1,4 +1,4 @@
-"""Memory on the way between a file and an array: used again and again, and checked while more of it is read."""
+"""Memory between files and arrays: what it is read into, and the check of it while more is read or written."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -7,36 +7,43 @@ from typing import Any, TypeVar
 
 from . import disk
 
-__all__ = ["Crc32", "Staging", "ahead", "begin_flush", "beside", "pieces", "read_checked", "write",
-           "write_checked"]  # fmt: skip
+__all__ = ["Crc32", "Memory", "begin_flush", "beside", "pieces", "read_checked", "write", "write_checked"]
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 PIECE = 1 << 19  #: bytes that are read at a time: still in the cache when they are checked
 PORTION = 1 << 23  #: bytes that are written at a time
-MANY = 1 << 22  #: bytes from which on a thread for the check pays
+MANY = 1 << 22  #: bytes from which on a thread for the check pays, and huge pages
+BLOCK = 1 << 26  #: bytes at a time for many arrays
 
 
-class Staging:
-    """A block of memory that is taken again and again: fresh pages cost more than what is copied into them."""
+class Memory:
+    """Memory for arrays of these sizes in bytes, several in a block: fresh small pages cost more than copying."""
 
-    def __init__(self) -> None:
-        self._memory: Any = b""
+    def __init__(self, sizes: Iterable[int]) -> None:
+        self._left = sum(map(_room, sizes))
+        self._rest = memoryview(b"")
 
     def take(self, size: int) -> memoryview:
-        """Return `size` bytes with any content; what was taken before is overwritten."""
-        if len(self._memory) < size:
-            self._memory = b""  # given back before more is asked for
-            self._memory = _memory(size)
-        return memoryview(self._memory)[:size]
+        """Return memory for the next array; it is nobody else's, and lasts as long as something refers to it."""
+        room = _room(size)
+        if room > len(self._rest):
+            self._rest = memoryview(_memory(max(room, min(self._left, BLOCK))))
+        view, self._rest = self._rest[:size], self._rest[room:]
+        self._left -= room
+        return view
+
+
+def _room(size: int) -> int:
+    """Return a size that ends where the next array may begin."""
+    return -(-size // 64) * 64
 
 
 def _memory(size: int) -> Any:
     """Return fresh memory, in huge pages where the system has them."""
     import mmap
 
-    if not hasattr(mmap, "MADV_HUGEPAGE"):
+    if size < MANY or not hasattr(mmap, "MADV_HUGEPAGE"):
         return bytearray(size)
     try:
         memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)  # shared memory has small pages
@@ -150,41 +157,3 @@ def _fill(file: Any, offset: int, view: memoryview) -> None:
         if not count:
             raise EOFError(f"it ends at byte {offset}, and {len(view)} more were expected")
         offset, view = offset + count, view[count:]
-
-
-def ahead(load: Callable[[T, Staging], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield `load(item, memory)` of each item; a thread does the next one meanwhile, in another block of memory.
-
-    A result is good until the next one is asked for.
-    """
-    from queue import SimpleQueue
-    from threading import Thread
-
-    todo = list(items)
-    blocks: SimpleQueue[Staging | None] = SimpleQueue()
-    done: SimpleQueue[tuple[Staging, R] | BaseException] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            for item in todo:
-                if (memory := blocks.get()) is None:
-                    return
-                done.put((memory, load(item, memory)))
-        except BaseException as e:
-            done.put(e)
-
-    thread = Thread(target=work, daemon=True)  # it only reads; an iterator that nobody closes must not hold up the end
-    thread.start()
-    try:
-        blocks.put(Staging())
-        blocks.put(Staging())
-        for _ in todo:
-            result = done.get()
-            if isinstance(result, BaseException):
-                raise result
-            memory, loaded = result
-            yield loaded
-            blocks.put(memory)
-    finally:
-        blocks.put(None)  # it may have one more block to fill before it sees this
-        thread.join()

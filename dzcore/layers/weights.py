@@ -38,11 +38,12 @@ class Source(NamedTuple):
     what: str  #: "the file" or "the state", for messages
     forms: Mapping[str, Form | None]  #: None: no array, for a parameter without size
     read: Callable[[Iterable[str]], Iterable[tuple[str, Any]]]
+    place: Callable[[Any, Backend], Any]  #: makes a new array of one of them
 
     @classmethod
     def of_file(cls, archive: Archive) -> "Source":
         """Take the arrays of an open file."""
-        return cls(repr(archive.path), "the file", archive.forms, archive.read)
+        return cls(repr(archive.path), "the file", archive.forms, archive.read, lambda host, home: home.adopt(host))
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, Any], path: str | os.PathLike[str] | None = None) -> "Source":
@@ -51,7 +52,7 @@ class Source(NamedTuple):
             raise TypeError(f"the state is a {type(arrays).__name__}; it must be a dictionary from paths to arrays")
         title, what = ("the state", "the state") if path is None else (repr(os.fspath(path)), "the file")
         forms = {name: _form(name, x) for name, x in arrays.items()}
-        return cls(title, what, forms, lambda names: ((name, arrays[name]) for name in names))
+        return cls(title, what, forms, lambda names: ((name, arrays[name]) for name in names), placed)
 
 
 class _Entry(NamedTuple):
@@ -96,7 +97,7 @@ def stage(
         if x is None:
             continue
         value, home = own[paths[name]], _home(own[paths[name]])
-        array = placed(x, home)
+        array = source.place(x, home)
         made.append((value, _transposed(array, home) if entries[paths[name]].transposed else array, home))
 
     def commit() -> None:

@@ -209,7 +209,7 @@ def test_the_watch_sees_what_is_touched(tmp_path):
 
 def test_the_bound_on_memory_is_one():
     with little_memory(100 << 20), pytest.raises(MemoryError):
-        staging.Staging().take(200 << 20)
+        staging.Memory([200 << 20]).take(200 << 20)
 
 
 def test_atomic_write_touches_its_folder_alone(tmp_path):

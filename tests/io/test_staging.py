@@ -1,4 +1,4 @@
-"""Memory that is used again, reading and writing with a check beside, and one item ahead."""
+"""Memory for arrays, and reading and writing with a check beside."""
 
 import hashlib
 import mmap
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dzcore.io import disk, staging
-from dzcore.io.staging import Crc32, Staging, ahead, read_checked, write_checked
+from dzcore.io.staging import Crc32, Memory, read_checked, write_checked
 
 SIZES = [0, 1, staging.PIECE, staging.MANY - 1, staging.MANY, 3 * staging.PORTION + 17]
 
@@ -21,28 +21,43 @@ def content(size: int) -> bytes:
 
 
 @pytest.mark.parametrize("system", ["with huge pages", "with none in the kernel", "without mmap's advice"])
-def test_memory_is_the_same_again_and_grows(monkeypatch: pytest.MonkeyPatch, system: str) -> None:
+@pytest.mark.parametrize("block", [1, 200, 1 << 26])
+def test_memory_is_nobody_else_s(monkeypatch: pytest.MonkeyPatch, system: str, block: int) -> None:
     if system == "without mmap's advice":
         monkeypatch.delattr(mmap, "MADV_HUGEPAGE", raising=False)
     elif system == "with none in the kernel":
         monkeypatch.setattr(mmap, "MADV_HUGEPAGE", 12345, raising=False)
-    memory = Staging()
-    assert len(memory.take(0)) == 0
-    first = memory.take(5)
-    first[:] = b"12345"
-    assert bytes(memory.take(3)) == b"123"
-    larger = memory.take(1 << 22)
-    assert len(larger) == 1 << 22
-    larger[-1] = 7
-    assert memory.take(1 << 22)[-1] == 7
-    assert bytes(first) == b"12345"  # whoever has it keeps it
+    monkeypatch.setattr(staging, "BLOCK", block)
+    sizes = [5, 0, 1 << 22, 64, 65, 1]
+    memory = Memory(sizes)
+    views = [memory.take(size) for size in sizes]
+    assert [len(view) for view in views] == sizes
+    for i, view in enumerate(views):
+        view[:] = bytes([i + 1]) * len(view)
+    for i, view in enumerate(views):
+        assert bytes(view) == bytes([i + 1]) * len(view)
+
+
+def test_a_block_holds_many_and_no_more_than_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    real = staging._memory
+    monkeypatch.setattr(staging, "_memory", lambda size: made.append(size) or real(size))
+    memory = Memory([100] * 10)
+    for _ in range(10):
+        memory.take(100)
+    assert made == [1280]
+    monkeypatch.setattr(staging, "BLOCK", 300)
+    memory = Memory([100, 1000, 100, 100])
+    for size in (100, 1000, 100, 100):
+        memory.take(size)
+    assert made[1:] == [300, 1024, 256]
 
 
 @pytest.mark.skipif(not hasattr(mmap, "MADV_HUGEPAGE"), reason="memory is a bytearray here, which raises by itself")
 def test_more_than_there_is() -> None:
     for size in (1 << 60, 1 << 70):
         with pytest.raises(MemoryError, match=f"{size} bytes are more than there is memory"):
-            Staging().take(size)
+            Memory([size]).take(size)
 
 
 def test_crc32() -> None:
@@ -68,7 +83,7 @@ def test_what_is_written_is_read_and_both_are_checked(
     assert sha.digest() == hashlib.sha256(data).digest()
     assert (tmp_path / "file").read_bytes() == b"before" + data + b"behind"
     with open(tmp_path / "file", "rb") as opened:
-        view = Staging().take(size)
+        view = Memory([size]).take(size)
         read_checked(opened, 6, view, crc.update)
     assert bytes(view) == data
     assert crc.value == zlib.crc32(data)
@@ -79,7 +94,7 @@ def test_a_file_that_ends_early(tmp_path: Path, size: int) -> None:
     (tmp_path / "file").write_bytes(content(size)[:-1])
     threads = threading.active_count()
     with open(tmp_path / "file", "rb") as file, pytest.raises(EOFError, match=f"ends at byte {size - 1}, and 1 more"):
-        read_checked(file, 0, Staging().take(size), Crc32().update)
+        read_checked(file, 0, Memory([size]).take(size), Crc32().update)
     assert threading.active_count() == threads
 
 
@@ -90,7 +105,7 @@ def test_a_check_that_fails_is_not_lost(tmp_path: Path, size: int) -> None:
 
     (tmp_path / "file").write_bytes(content(size))
     with open(tmp_path / "file", "rb") as file, pytest.raises(ZeroDivisionError):
-        read_checked(file, 0, Staging().take(size), update)
+        read_checked(file, 0, Memory([size]).take(size), update)
     with disk.create(tmp_path / "new") as new, pytest.raises(ZeroDivisionError):
         write_checked(new, memoryview(content(size)), update)
 
@@ -107,11 +122,13 @@ def test_no_more_than_two_calls_are_outstanding() -> None:
 
     thread = threading.Thread(target=give)
     thread.start()
-    assert given.acquire(timeout=60)
-    assert given.acquire(timeout=60)
-    assert not given.acquire(timeout=0.2)
-    gate.set()
-    thread.join(60)
+    try:
+        assert given.acquire(timeout=60)
+        assert given.acquire(timeout=60)
+        assert not given.acquire(timeout=0.2)
+    finally:
+        gate.set()
+        thread.join(60)
     assert not thread.is_alive()
 
 
@@ -120,49 +137,4 @@ def test_a_disk_that_is_full_in_the_middle(tmp_path: Path, full: Any) -> None:
     threads = threading.active_count()
     with disk.create(tmp_path / "file") as file, pytest.raises(OSError, match="No space left"):
         write_checked(file, memoryview(content(2 * staging.PORTION)), Crc32().update)
-    assert threading.active_count() == threads
-
-
-def test_ahead_keeps_the_order_and_each_result_until_the_next() -> None:
-    def load(item: int, memory: Staging) -> memoryview:
-        view = memory.take(4)
-        view[:] = item.to_bytes(4, "little")
-        return view
-
-    assert [int.from_bytes(view, "little") for view in ahead(load, range(300))] == list(range(300))
-    assert list(ahead(load, [])) == []
-
-
-def test_ahead_is_one_ahead_and_no_more() -> None:
-    begun: list[int] = []
-    third = threading.Event()
-
-    def load(item: int, memory: Staging) -> int:
-        begun.append(item)
-        if item == 1:
-            third.set()
-        return item
-
-    results = ahead(load, range(10))
-    assert next(results) == 0
-    assert third.wait(60)  # without anybody asking
-    assert begun == [0, 1]
-    assert next(results) == 1
-    results.close()
-    assert len(begun) <= 3
-
-
-def test_ahead_raises_where_it_happened_and_ends_its_thread() -> None:
-    def load(item: int, memory: Staging) -> float:
-        return 1 / (item - 2)
-
-    threads = threading.active_count()
-    results = ahead(load, range(10))
-    assert [next(results), next(results)] == [-0.5, -1]
-    with pytest.raises(ZeroDivisionError):
-        next(results)
-    assert threading.active_count() == threads
-    half = ahead(load, [0, 1, 3])
-    next(half)
-    half.close()
     assert threading.active_count() == threads

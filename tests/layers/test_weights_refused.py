@@ -224,16 +224,16 @@ def test_a_failing_system_call_leaves_the_old_file(file, monkeypatch, error, cal
 def test_a_load_that_fails_at_the_last_array_changes_nothing(backend, file, monkeypatch):
     model = MLP((3, 2), in_size=4)
     MLP((3, 2), in_size=4).save_weights(file)
-    before, count, from_host = snapshot(model), [0], type(backend).from_host
+    before, count, adopt = snapshot(model), [0], type(backend).adopt
 
     def fail_at_4(self, host):
         count[0] += 1
         if count[0] == 4:
             raise MemoryError
-        return from_host(self, host)
+        return adopt(self, host)
 
     with monkeypatch.context() as patch:
-        patch.setattr(type(backend), "from_host", fail_at_4)
+        patch.setattr(type(backend), "adopt", fail_at_4)
         with pytest.raises(MemoryError):
             model.load_weights(file)
     assert count == [4]

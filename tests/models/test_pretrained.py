@@ -275,7 +275,8 @@ def test_a_wrong_digest(server, cache):
 def test_an_onnx_file_of_another_model(tmp_path, monkeypatch):
     (tmp_path / "net.onnx").write_bytes(onnx_file({"dense_weight": W, "other": B}))
     monkeypatch.setenv("DZCORE_DATA", str(tmp_path))
-    with pytest.raises(WeightsError, match="net.onnx.* does not fit this Net: names has 'dense_bias', which is not there; missing: fc/b; unexpected: other"):
+    wrong = "names has 'dense_bias', which is not there; missing: fc/b; unexpected: other"
+    with pytest.raises(WeightsError, match=f"net.onnx.* does not fit this Net: {wrong}"):
         load(onnx("http://127.0.0.1:9/", None))
 
 

@@ -133,6 +133,19 @@ class Transfer(Group):
             buffer[:] = bytes(len(buffer))
             assert bits(backend, x) == before, "from_host has kept the caller's buffer"
 
+    def test_what_is_adopted(self, backend: Backend) -> None:
+        """An array that may take over memory has the same bits, and can be written to as any other."""
+        for dtype in backend.dtypes:
+            host = _special(dtype)
+            raw = bytes(host.buffer)
+            for buffer in (bytearray(raw), raw):
+                x = own(backend, backend.adopt(HostArray(dtype, host.shape, buffer)))
+                assert bits(backend, x) == (dtype, host.shape, raw)
+                assert on_device(backend, x)
+        x = backend.adopt(HostArray("float32", (2,), memoryview(bytearray(64))[:8]))
+        (y,) = backend.update(lambda xp, p: (p + 1.5,), (x,))
+        assert numbers(backend, y) == [1.5, 1.5]
+
     def test_what_goes_out_is_a_copy(self, backend: Backend) -> None:
         """The buffer follows no later change of the array, nor the array one of the buffer."""
         for count in (6, 4096):
