@@ -5,8 +5,9 @@ The structure of nested containers, as compressed JSON, is the archive's comment
 
 import errno
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO, FileIO
 from struct import unpack
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +18,7 @@ from . import disk, tree
 from .archive import Archive, Form, contents, default_limit, open_regular
 from .atomic import atomic_write
 from .npy import CODES, Head, in_order, read_head, write_head
-from .staging import PIECE, Crc32, Memory, begin_flush, pieces, read_checked
+from .staging import PIECE, Crc32, Memory, beside, pieces, read_checked, write
 
 if TYPE_CHECKING:
     from zipfile import ZipFile, ZipInfo
@@ -27,6 +28,7 @@ __all__ = ["NpzArchive", "write_npz"]
 _STRUCTURE = "structure.json"  #: the member with the structure, where the comment is too small for it
 _COMMENT = 0xFFFF  #: bytes of a comment at most, and of a name
 _TEXT = 1 << 20  #: bytes of the structure in a comment at most; each can become many in memory
+_PAGE = 1 << 12
 _DATE = (1980, 1, 1, 0, 0, 0)  #: zip's first: equal arrays make equal files
 _STORED, _DEFLATED = 0, 8  #: as zipfile calls them
 _UTF8, _LATER = 1 << 11, 1 << 3  #: flags: the name is in UTF-8; checksum and sizes are behind the data
@@ -48,9 +50,10 @@ def write_npz(
 
     forms = {name: tree.form(x) for name, x in arrays.items()}
     heads = {name: _head(path, name, form) for name, form in forms.items()}
-    with atomic_write(path) as file:
-        target = BytesIO() if sum(form.nbytes for form in forms.values()) < _SMALL else file
-        with ZipFile(target, "w") as archive:
+    size = sum(form.nbytes for form in forms.values())
+    with atomic_write(path) as file, beside(partial(_write_at, file), size) as later:
+        target = BytesIO() if size < _SMALL else _Behind(later)
+        with ZipFile(target, "w") as archive:  # type: ignore[call-overload]  # which wants no more than this of a file
             total = 0
             for name, x in arrays.items():
                 data = contents(tree.borrow(x))
@@ -65,6 +68,46 @@ def write_npz(
                     archive.comment = comment
         if isinstance(target, BytesIO):
             disk.write(file, target.getbuffer())
+        else:
+            target.finish()
+
+
+class _Behind:
+    """A file to write to, in which a thread does the writing while zipfile computes the checksum of what comes next."""
+
+    def __init__(self, later: Callable[[tuple[int, Any]], object]) -> None:
+        self._later, self._place = later, 0
+        self._small: dict[int, bytes] = {}  # headers, of which zipfile writes a first version that it corrects
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        if size <= _PAGE:
+            self._small[self._place] = bytes(data)
+        else:
+            self._later((self._place, data))
+        self._place += size
+        return size
+
+    def finish(self) -> None:
+        """Write the headers; earlier they would wait for the disk, which is at the pages that they are in."""
+        for job in sorted(self._small.items()):
+            self._later(job)
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, place: int) -> int:
+        self._place = place
+        return place
+
+    def flush(self) -> None:
+        """Do nothing: who made the file waits for the thread, and flushes."""
+
+
+def _write_at(file: disk.File, job: tuple[int, Any]) -> None:
+    place, data = job
+    file.seek(place)
+    write(file, memoryview(data))
 
 
 def _head(path: str | os.PathLike[str], name: str, form: Form) -> bytes:
@@ -91,8 +134,6 @@ def _write(archive: "ZipFile", name: str, head: bytes, data: memoryview, compres
         member.write(head)
         for piece in pieces(data):
             member.write(piece)
-            if isinstance(archive.fp, disk.File) and not compress:
-                begin_flush(archive.fp, len(piece))
 
 
 def _swells(data: memoryview, total: int, size: int) -> bool:

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 from . import disk
 
-__all__ = ["Crc32", "Memory", "begin_flush", "beside", "pieces", "read_checked", "write", "write_checked"]
+__all__ = ["Crc32", "Memory", "beside", "pieces", "read_checked", "write", "write_checked"]
 
 T = TypeVar("T")
 
 PIECE = 1 << 19  #: bytes that are read at a time: still in the cache when they are checked
-PORTION = 1 << 23  #: bytes that are written at a time
+PORTION = 1 << 23  #: bytes that are written at a time, or given to a thread
 MANY = 1 << 22  #: bytes from which on a thread for the check pays, and huge pages
 BLOCK = 1 << 26  #: bytes at a time for many arrays
 
@@ -81,7 +81,7 @@ def read_checked(file: Any, offset: int, view: memoryview, update: Callable[[mem
         EOFError: the file ends before.
     """
     with beside(update, len(view)) as check:
-        for piece in pieces(view, PIECE):
+        for piece in pieces(view, PIECE if len(view) < MANY else PORTION):  # handing over to a thread costs, too
             _fill(file, offset, piece)
             check(piece)
             offset += len(piece)
@@ -98,13 +98,8 @@ def write(file: disk.File, view: memoryview) -> None:
     """Write `view` to a file; the disk begins with it at once."""
     for piece in pieces(view, PORTION):
         disk.write(file, piece)
-        begin_flush(file, len(piece))
-
-
-def begin_flush(file: disk.File, size: int) -> None:
-    """Let the disk begin with the last bytes that were written: a later flush has less to wait for."""
-    if size >= PIECE and hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file.fileno(), file.tell() - size, size, os.POSIX_FADV_DONTNEED)
+        if len(piece) >= PIECE and hasattr(os, "posix_fadvise"):  # a later flush has less to wait for
+            os.posix_fadvise(file.fileno(), file.tell() - len(piece), len(piece), os.POSIX_FADV_DONTNEED)
 
 
 def pieces(view: memoryview, size: int = PORTION) -> Iterator[memoryview]:
