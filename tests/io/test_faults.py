@@ -18,7 +18,7 @@ import pytest
 
 import dzcore as dz
 from dzcore.errors import CheckpointWarning, FileError
-from dzcore.io import Saved, archive, atomic_write
+from dzcore.io import Saved, archive, atomic_write, npz, staging
 
 from .faults import DONE_FIRST, FAULTS, KILLS, LASTING, calls_of, opened, struck
 from .trainings import Training, state_at
@@ -36,6 +36,15 @@ def load_tree(path):
     return {name: x.data.tolist() for name, x in dz.load(path).items()}
 
 
+def save_large(path, values):
+    """As a large .npz is saved: a thread writes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(npz, "_SMALL", 0)
+        patch.setattr(npz, "_PAGE", 100)
+        patch.setattr(staging, "MANY", 0)
+        save_tree(path, values)
+
+
 def save_bytes(path, values):
     text = repr(values).encode()
     with atomic_write(path) as file:
@@ -47,7 +56,12 @@ def load_bytes(path):
     return literal_eval(path.read_text())
 
 
-FORMATS = {"bin": (save_bytes, load_bytes), "npz": (save_tree, load_tree), "safetensors": (save_tree, load_tree)}
+FORMATS = {
+    "bin": (save_bytes, load_bytes),
+    "npz": (save_tree, load_tree),
+    "large.npz": (save_large, load_tree),
+    "safetensors": (save_tree, load_tree),
+}
 
 
 def visible(folder: Path) -> list[str]:

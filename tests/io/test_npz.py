@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dzcore.backend import HostArray
 from dzcore.errors import FileError
 from dzcore.io import npy as npy_format
-from dzcore.io import open_archive, write_archive
+from dzcore.io import npz, open_archive, staging, write_archive
 
 DTYPES = [
     "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64",
@@ -105,6 +105,23 @@ def test_shapes_of_other_libraries_are_written_plainly(path):
 
     write_archive(path, {"a": HostArray("float32", Size((np.int64(2), 3)), bytes(24))})
     assert read(path)["a"].shape == (2, 3)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("many", [0, 1 << 60], ids=["a thread writes", "none"])
+def test_a_large_file_has_the_bytes_that_a_small_one_would_have(path, monkeypatch, compress, many):
+    """What is small is put together in memory; in what is large, a thread writes, and the headers come last."""
+    rng = np.random.default_rng(0)
+    arrays = {f"a{n}": rng.normal(size=n).astype("f4") for n in (0, 1, 992, 5000, 100_000, 3_000_000)}
+    structure = {"list": [{"array": name} for name in arrays]}
+    write_archive(path, arrays, structure, compress=compress)
+    expected = path.read_bytes()
+    monkeypatch.setattr(npz, "_SMALL", 0)
+    monkeypatch.setattr(staging, "MANY", many)
+    write_archive(path, arrays, structure, compress=compress)
+    assert path.read_bytes() == expected
+    with np.load(path) as found:
+        assert all((found[name] == x).all() for name, x in arrays.items())
 
 
 def test_no_arrays(path):

@@ -57,19 +57,19 @@ def test_cell_step_by_step(kind: Any) -> None:
     layer = kind(HIDDEN, in_size=IN, dtype="float64")
     copy_weights(layer, cell)
     x, weight = draw(STEPS, ROWS, IN), draw(STEPS, ROWS, HIDDEN, seed=1)
-    start = [draw(ROWS, HIDDEN, seed=2 + i) for i in range(len(layer.parts))]
+    start = [draw(ROWS, HIDDEN, seed=2 + i) for i in range(len(layer.carried))]
     xs, state = Variable(x), [Variable(s) for s in start]
     txs, tstate = torch.tensor(x, requires_grad=True), [torch.tensor(s, requires_grad=True) for s in start]
-    for part, value in zip(layer.parts, state, strict=True):
+    for part, value in zip(layer.carried, state, strict=True):
         setattr(layer, part, value)
     now: Any = tuple(tstate) if len(tstate) > 1 else tstate[0]
     total, torch_total = 0.0, 0.0
     for t in range(STEPS):
         y, now = layer(xs[t]), cell(txs[t], now)
-        for part, theirs in zip(layer.parts, parts(now), strict=True):
+        for part, theirs in zip(layer.carried, parts(now), strict=True):
             assert_same(getattr(layer, part), theirs, what=f"{part} after step {t}")
         total, torch_total = total + F.sum(y * weight[t]), torch_total + (parts(now)[0] * torch.tensor(weight[t])).sum()
-    last = [getattr(layer, part) for part in layer.parts]
+    last = [getattr(layer, part) for part in layer.carried]
     (total + sum(F.sum(each * each) for each in last)).backward()
     (torch_total + sum((each * each).sum() for each in parts(now))).backward()
     assert_same(xs.grad, txs.grad, what="inputs")
@@ -103,7 +103,7 @@ def test_sequence(kind: Any, layers: int, both_ways: bool) -> None:
     xs, txs = Variable(x), torch.tensor(x, requires_grad=True)
     ys, (theirs, state) = ours.sequence(xs), module(txs)
     assert_same(ys, theirs)
-    for part, values in zip(made[0][0].parts, parts(state), strict=True):
+    for part, values in zip(made[0][0].carried, parts(state), strict=True):
         for (layer, suffix), value in zip(made, values, strict=True):
             assert_same(getattr(layer, part), value, what=f"{part}{suffix}")
     weight = draw(*ys.shape, seed=7)

@@ -142,9 +142,10 @@ class Transfer(Group):
                 x = own(backend, backend.adopt(HostArray(dtype, host.shape, buffer)))
                 assert bits(backend, x) == (dtype, host.shape, raw)
                 assert on_device(backend, x)
-        x = backend.adopt(HostArray("float32", (2,), memoryview(bytearray(64))[:8]))
-        (y,) = backend.update(lambda xp, p: (p + 1.5,), (x,))
-        assert numbers(backend, y) == [1.5, 1.5]
+        for buffer in (memoryview(bytearray(64))[:8], bytes(8)):
+            x = backend.adopt(HostArray("float32", (2,), buffer))
+            (y,) = backend.update(lambda xp, p: (p + 1.5,), (x,))
+            assert numbers(backend, y) == [1.5, 1.5]
 
     def test_what_goes_out_is_a_copy(self, backend: Backend) -> None:
         """The buffer follows no later change of the array, nor the array one of the buffer."""
