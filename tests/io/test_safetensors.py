@@ -108,7 +108,7 @@ def test_transposed_strided_and_fortran_ordered_weights(path: Path, backend: Bac
     views = {
         "transposed": (xp.permute_dims(x, (1, 0)), plain.T),
         "strided": (x[:, ::2], plain[:, ::2]),
-        "backwards": (x[::-1, 1:], plain[::-1, 1:]),
+        "backwards": (xp.flip(x, axis=0)[:, 1:], plain[::-1, 1:]),
         "broadcast": (xp.broadcast_to(x[0, :], (3, 6)), np.broadcast_to(plain[0], (3, 6))),
     }
     if backend.name == "numpy":
