@@ -95,14 +95,14 @@ def test_the_command_of_the_documentation(folder: Folder) -> None:
     folder.write("conftest.py", "")
     status, out = folder.pytest("--dz-backend=numpy", "--pyargs", "dzcore.testing.conformance", "-k", "State")
     assert status == 0, out
-    assert "7 passed" in out
+    assert "11 passed" in out
     assert "deselected" in out
 
 
 def test_a_file_of_ones_own(folder: Folder) -> None:
     own(folder, "Weights", 'backends = ["mine"]')
     status, out = folder.pytest()
-    assert (status, "6 passed" in out) == (0, True), out
+    assert (status, "14 passed" in out) == (0, True), out
 
 
 def test_a_failure_is_explained(folder: Folder) -> None:
@@ -117,7 +117,7 @@ def test_with_xdist(folder: Folder) -> None:
     pytest.importorskip("xdist")
     own(folder, "Weights", 'backends = ["mine"]')
     status, out = folder.pytest("-n", "2")
-    assert (status, "6 passed" in out) == (0, True), out
+    assert (status, "14 passed" in out) == (0, True), out
 
 
 def test_the_class_names_expected_failures(folder: Folder) -> None:
@@ -160,7 +160,7 @@ def test_a_choice_of_tests_does_not_break_patterns(folder: Folder) -> None:
 def test_an_unusable_backend_is_skipped_with_its_reason(folder: Folder) -> None:
     own(folder, "Weights", 'backends = ["absent"]')
     status, out = folder.pytest()
-    assert (status, "6 skipped" in out) == (0, True), out
+    assert (status, "14 skipped" in out) == (0, True), out
     assert "no device was found" in out
 
 
@@ -169,14 +169,14 @@ def test_unless_it_is_required(folder: Folder) -> None:
     status, out = folder.pytest("--dz-require")
     assert status == 1
     assert "no device was found" in out
-    assert "6 errors" in out
+    assert "14 errors" in out
 
 
 def test_an_unknown_backend_is_an_error(folder: Folder) -> None:
     own(folder, "Weights", 'backends = ["nope"]')
     status, out = folder.pytest()
     assert status == 1
-    assert "6 errors" in out
+    assert "14 errors" in out
     assert "No backend 'nope'" in out
 
 
@@ -191,7 +191,7 @@ def test_an_unknown_backend_is_an_error(folder: Folder) -> None:
 def test_what_does_not_open_is_an_error(spec: str, says: str, folder: Folder) -> None:
     own(folder, "Weights", f'backends = ["{spec}"]')
     status, out = folder.pytest()
-    assert (status, "6 errors" in out) == (1, True), out
+    assert (status, "14 errors" in out) == (1, True), out
     assert says in out
     assert "skipped" not in out
 
@@ -205,7 +205,7 @@ def test_a_plugin_that_fails_to_import_is_an_error(folder: Folder) -> None:
     (info / "entry_points.txt").write_text("[dzcore.backends]\nbroken = dzbackend_broken:Broken\n", "utf-8")
     own(folder, "Weights", 'backends = ["broken"]')
     status, out = folder.pytest()
-    assert (status, "6 errors" in out) == (1, True), out
+    assert (status, "14 errors" in out) == (1, True), out
     assert "Backend 'broken' of dzbackend-broken 1.0 fails to import" in out
     assert "No module named 'no_such_library'" in out
 

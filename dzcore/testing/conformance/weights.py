@@ -34,12 +34,10 @@ class _Everything(Layer):
 
 
 def _send(model: Layer, other: Layer, means: str, folder: Path) -> None:
-    """Give the weights of a model to another one, by a dictionary or by a file of a format whose package is there."""
+    """Give the weights of a model to another one, by a dictionary or by a file."""
     if means == "state_dict":
         other.load_state_dict(model.state_dict())
         return
-    if means == "safetensors":
-        pytest.importorskip("safetensors", reason="needs dzcore[safetensors]")
     model.save_weights(folder / f"weights.{means}")
     other.load_weights(folder / f"weights.{means}")
 
