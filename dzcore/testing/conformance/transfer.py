@@ -142,8 +142,8 @@ class Transfer(Group):
                 x = own(backend, backend.adopt(HostArray(dtype, host.shape, buffer)))
                 assert bits(backend, x) == (dtype, host.shape, raw)
                 assert on_device(backend, x)
-        for buffer in (memoryview(bytearray(64))[:8], bytes(8)):
-            x = backend.adopt(HostArray("float32", (2,), buffer))
+        for part in (memoryview(bytearray(64))[:8], bytes(8)):
+            x = backend.adopt(HostArray("float32", (2,), part))
             (y,) = backend.update(lambda xp, p: (p + 1.5,), (x,))
             assert numbers(backend, y) == [1.5, 1.5]
 
