@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dzbackend_numpy import NumpyBackend
-from dzcore.backend import portable
+from dzcore.backend import HostArray, portable
 from tests.backend.test_portable import VALUES, geometry, integers
 from tests.strict_backend import StrictBackend
 
@@ -154,6 +154,13 @@ def test_it_owns_arrays_and_array_scalars_only():
 
 def test_it_says_what_it_does_fast():
     assert numpy.capabilities() == ["index_add", "windows", "windows_adjoint", "random_bits", "update", "fuse"]
+
+
+def test_it_adopts_memory_that_one_may_write_to():
+    for memory in (bytearray(8), bytes(8)):
+        x = numpy.adopt(HostArray("float32", (2,), memory))
+        x += 1.0
+        assert (bytes(memory) == x.tobytes()) is isinstance(memory, bytearray)
 
 
 def test_a_device_is_refused():
