@@ -38,6 +38,7 @@ class CupyBackend(Backend):
     api_version = (1, 0)
     priority = 0
     accelerator = True
+    fuses_from = 1  # launches count, whatever the size
 
     def __init__(self, device: str | None = None) -> None:
         """Open the backend on device "0", "1" … of those that `devices` lists."""
@@ -164,7 +165,7 @@ class CupyBackend(Backend):
 
     def fuse(self, formula: Callable[..., Any]) -> "Fused":
         """Make one kernel of the formula, see `dzbackend_cupy.fuse`."""
-        return _fused(self.xp, formula)
+        return _fused(self.ops, formula)
 
     # dzcore's own functions ----------------------------------------------------------------------------------
 
@@ -183,7 +184,7 @@ class CupyBackend(Backend):
         return launch.cross_entropy_gradient(gy, x, t, self.dtype_name(x.dtype))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _fused(xp: Any, formula: Callable[..., Any]) -> "Fused":
     """Keep what was compiled, as long as formulas are not made anew for every call."""
     return Fused(xp, formula)

@@ -6,6 +6,7 @@ kernel a step.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -70,13 +71,18 @@ class Fused:
             everything = program.complete(inputs)
             if everything is None or not _within_range(everything):
                 return False, None
-            kernel = cupy.fuse(kernel_name=self.name)(_traced(program, targets))
+            single = not targets and len(program.dtypes) == len(program.results) == 1  # which is a kernel already
+            fused = cupy.fuse(kernel_name=self.name)
+            kernel = partial(self._plain, len(inputs)) if single else fused(_traced(program, targets))
             result = kernel(*everything)
         except CannotFuseError:
             self._kernels[key] = None
             return False, None
         self._kernels[key] = program, kernel
         return True, result
+
+    def _plain(self, count: int, *everything: Any) -> Any:
+        return self.formula(self.xp, *everything[:count])
 
     def _program(self, inputs: Sequence[Any], targets: int) -> Program:
         if not {type(x) for x in inputs} <= {float, int, bool, cupy.ndarray}:

@@ -7,10 +7,13 @@ if any step has another dtype than before.
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import cupy
 import numpy as np
+
+from dzcore.backend.namespace import EXTENSIONS
 
 __all__ = ["CannotFuseError", "Program"]
 
@@ -65,7 +68,34 @@ class Run:
         self._program, self._contents, self._known = program, contents, known
         self._steps = self._numbers = 0
 
+    @property
+    def backend(self) -> Any:
+        """The backend, which tells formulas the names of dtypes."""
+        return self._program.xp.backend
+
+    def fused(self, formula: Callable[..., Any], *inputs: Any) -> Any:
+        """Run a formula within the formula."""
+        return formula(self, *inputs)
+
+    def sign(self, x: Any) -> Any:
+        """Return the sign, and nan of nan, in steps that a kernel can have: the namespace has a kernel for it."""
+        return self.where(x != x, x, self.call(cupy.sign, x)) if x.dtype.kind == "f" else self.call(cupy.sign, x)
+
+    def clip(self, x: Any, /, min: Any = None, max: Any = None) -> Any:
+        """Limit floating-point numbers, in steps that a kernel can have."""
+        if x.dtype.kind != "f":
+            raise CannotFuseError("the limits of whole numbers are the namespace's business")
+        if min is not None:
+            x = self.maximum(x, min)
+        return x if max is None else self.minimum(x, max)
+
+    def zeros_like(self, x: Any) -> Any:
+        """Return zeros: no x is less than itself."""
+        return self.astype(x < x, x.dtype)
+
     def __getattr__(self, name: str) -> Any:
+        if name in EXTENSIONS:
+            return partial(EXTENSIONS[name], self)
         function = getattr(self._program.xp, name)
         if isinstance(function, type | np.dtype) or not callable(function):  # dtypes and constants
             return function

@@ -9,11 +9,13 @@ from typing import Any
 
 from dzcore.backend.base import Backend, HostArray
 from dzcore.backend.portable import window_counts
+from dzcore.functions.windows import Geometry
 
 try:
     import numpy as np
 
-    from .fuse import Fused
+    from . import convolution, memory, pooling, team
+    from .fuse import WORTHWHILE, Fused
     from .namespace import namespace
 
     _problem = None if int(np.__version__.split(".")[0]) >= 2 else f"numpy {np.__version__} is older than 2.0"
@@ -30,6 +32,7 @@ class NumpyBackend(Backend):
     api_version = (1, 0)
     priority = 100  # the host is the default everywhere; an accelerator is asked for
     accelerator = False
+    fuses_from = WORTHWHILE if _problem is None else None
 
     def __init__(self, device: str | None = None) -> None:
         """Open the backend; `device` has to be None, for there is only one."""
@@ -37,6 +40,7 @@ class NumpyBackend(Backend):
             raise ValueError(f"device={device!r}: backend numpy has one device and no names for it; say 'numpy'")
         super().__init__()
         self._local = threading.local()
+        memory.keep()
 
     @classmethod
     def why_unavailable(cls) -> str | None:
@@ -126,6 +130,38 @@ class NumpyBackend(Backend):
             x[..., *target] += columns[..., *place, *[slice(None)] * len(size)]
         return x
 
+    def convolve(self, x: Any, W: Any, geometry: Geometry) -> Any:
+        """Convolve, see `dzbackend_numpy.convolution`."""
+        return convolution.convolve(self.ops, x, W, geometry)
+
+    def convolve_biased(self, x: Any, W: Any, b: Any, geometry: Geometry) -> Any:
+        """Convolve and add the bias."""
+        return convolution.convolve_biased(self.ops, x, W, b, geometry)
+
+    def convolve_input(self, z: Any, W: Any, geometry: Geometry) -> Any:
+        """Apply the transpose of `convolve` in x."""
+        return convolution.convolve_input(self.ops, z, W, geometry)
+
+    def convolve_weight(self, x: Any, z: Any, geometry: Geometry) -> Any:
+        """Apply the transpose of `convolve` in W."""
+        return convolution.convolve_weight(self.ops, x, z, geometry)
+
+    def largest(self, x: Any, geometry: Geometry) -> Any:
+        """Find the largest element of each window, see `dzbackend_numpy.pooling`."""
+        return pooling.largest(self.ops, x, geometry)
+
+    def window_put(self, z: Any, winner: Any, geometry: Geometry) -> Any:
+        """Add numbers to the elements that won."""
+        return pooling.window_put(self.ops, z, winner, geometry)
+
+    def window_sum(self, x: Any, geometry: Geometry) -> Any:
+        """Add up each window."""
+        return pooling.window_sum(self.ops, x, geometry)
+
+    def window_spread(self, z: Any, geometry: Geometry) -> Any:
+        """Add each number to all elements of its window."""
+        return pooling.window_spread(self.ops, z, geometry)
+
     def random_bits(self, seed: int, position: int, count: int) -> Any:
         """Return words of the stream, from NumPy's own Philox; a thread keeps one, for making one takes 12 us."""
         try:
@@ -147,18 +183,30 @@ class NumpyBackend(Backend):
         words = raw.view(np.uint32) if sys.byteorder == "little" else raw.astype("<u8").view("<u4").astype(np.uint32)
         return words[skip : skip + count]
 
+    def get_num_threads(self) -> int:
+        """Return how many threads compute: those of matrix products, fused formulas and convolutions are one team."""
+        return team.threads()
+
+    def set_num_threads(self, number: int) -> None:
+        """Let that many threads compute, also where NumPy is used without dzcore: OpenBLAS knows one number."""
+        team.set_threads(number)
+
     def update(
         self, formula: Callable[..., tuple[Any, ...]], targets: tuple[Any, ...], *inputs: Any
     ) -> tuple[Any, ...]:
         """Write the formula's results over the targets, in one pass; into new arrays where a target is read-only."""
         return self.fuse(formula).update(targets, inputs)
 
+    def fused_into(self, out: Any, formula: Callable[..., tuple[Any, ...]], *inputs: Any) -> tuple[Any, ...]:
+        """Evaluate an elementwise formula; its results are written to the arrays in `out` where a loop can do so."""
+        return _fused(self.ops, formula).into(out, inputs)
+
     def fuse(self, formula: Callable[..., Any]) -> "Fused":
         """Compile the formula, see `dzbackend_numpy.fuse`."""
-        return _fused(self.xp, formula)
+        return _fused(self.ops, formula)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _fused(xp: Any, formula: Callable[..., Any]) -> "Fused":
     """Keep what was compiled, as long as formulas are not made anew for every call."""
     return Fused(xp, formula)

@@ -1,89 +1,141 @@
 """Elementwise formulas in one pass over memory.
 
 NumPy evaluates `p - lr * m / (sqrt(v) + eps)` as five passes over arrays that do not fit into the cache. Here a formula
-is traced once per signature into a list of ufunc calls, and the list is run block by block with scratch memory that
-stays in the cache. The calls, their order and their dtypes are those of the plain evaluation, and so are the bits.
+is traced once per signature into a list of steps. They become a compiled loop where llvmlite is installed (`compiled/`,
+any arrays that broadcast), else calls of NumPy's own functions block by block (`blocks.py`, large arrays of one shape).
+What is no straight line of elementwise steps is evaluated as it is written.
 """
 
+import ctypes
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from .trace import Program, trace
+from .blocks import BLOCK, Blocks
+from .compiled.loops import Loops, Plan
+from .extras import allowed
+from .trace import trace
 
-__all__ = ["Fused", "run"]
+__all__ = ["WORTHWHILE", "Fused"]
 
-
-#: Elements in a block. Measured for Adam and SGD in float32: 8192 is 1.5 times slower (calls), 65536 no faster (cache).
-#: A second thread gains on transcendental functions alone, for the interpreter lock changes hands at each call.
-BLOCK = 32768
+#: Smaller arrays are not worth the call of a loop even where a formula has many steps.
+SMALL = 512
+#: From here on a loop gains whatever the formula is, but for plain arithmetic.
+WORTHWHILE = 2048 if allowed() and find_spec("llvmlite") else BLOCK + 1
+#: How many layouts of arrays a formula remembers.
+MOST = 256
 
 Formula = Callable[..., Any]
+ndarray = np.ndarray
 
 
 class Fused:
-    """An elementwise `formula(xp, *inputs)`, fast on large contiguous arrays of one shape, plain on everything else."""
+    """An elementwise `formula(xp, *inputs)`, fast on large arrays, plain on everything else."""
 
-    def __init__(self, xp: Any, formula: Formula, block: int = BLOCK) -> None:
-        self.xp, self.formula, self.block = xp, formula, block
-        self._programs: dict[tuple[Any, ...], Program | None] = {}
+    def __init__(self, xp: Any, formula: Formula, block: int = BLOCK, small: int = SMALL) -> None:
+        self.xp, self.formula, self.block, self.small = xp, formula, block, small
+        self._traces: dict[tuple[Any, ...], Loops | None] = {}
+        self._plans: dict[tuple[Any, ...], Plan | Blocks | None] = {}
 
     def __call__(self, *inputs: Any) -> Any:
         """Evaluate the formula into new arrays."""
-        program = self._program(inputs, 0)
-        if program is None:
+        for x in inputs:
+            if type(x) is ndarray and x.size >= self.small:
+                break
+        else:
             return self.formula(self.xp, *inputs)
-        shape = next(x.shape for x in inputs if type(x) is np.ndarray)
-        results = [np.empty(shape, dtype) for dtype in program.dtypes]
-        run(program, inputs, results, self.block)
-        return tuple(results) if program.many else results[0]
+        plan = self._plan(inputs)
+        if plan is None or (results := plan.run(inputs, plan.nothing)) is None:
+            return self.formula(self.xp, *inputs)
+        return tuple(results) if plan.many else results[0]
+
+    def into(self, out: Sequence[Any], inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Evaluate the formula into the arrays in `out`, where that is possible, and into new ones where it has None.
+
+        The arrays in `out` can be written to and share memory with nothing else.
+        """
+        plan = self._plan(inputs, out)
+        results = None if plan is None else plan.run(inputs, out)
+        return tuple(self(*inputs) if results is None else results)
 
     def update(self, targets: tuple[Any, ...], inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Replace the targets by the formula's results, in place where that is possible."""
         everything = (*targets, *inputs)
-        program = self._program(everything, len(targets))
-        if program is None or _overlap(targets, everything) or not all(t.flags.writeable for t in targets):
-            return _assign(targets, everything, tuple(self.formula(self.xp, *everything)))
-        run(program, everything, targets, self.block)
-        return targets
+        if type(targets[0]) is ndarray and targets[0].size >= self.small:
+            plan = self._plan(everything, targets)
+            safe = plan is not None and _apart(targets, everything) and all(t.flags.writeable for t in targets)
+            if plan is not None and safe and plan.run(everything, targets) is not None:
+                return targets
+        return _assign(targets, everything, tuple(self.formula(self.xp, *everything)))
 
-    def _program(self, inputs: tuple[Any, ...], targets: int) -> Program | None:
-        """Return the program for inputs like these, None where the plain evaluation has to do."""
-        shape = None
-        signature: list[Any] = [targets]
+    def _plan(self, inputs: tuple[Any, ...], out: Sequence[Any] = ()) -> "Plan | Blocks | None":
+        """Return what to do with arrays that lie in memory like these, None where the plain evaluation has to do."""
+        key: list[Any] = []
         for x in inputs:
             kind = type(x)
-            if kind is np.ndarray:
-                if shape is None:
-                    shape = x.shape
-                    if x.size <= self.block:
-                        return None
-                if x.shape != shape or not x.flags.c_contiguous:
-                    return None
-                signature.append(x.dtype)
+            if kind is ndarray:
+                key += x.dtype, x.shape, x.strides
             elif kind is float or kind is int:
-                signature.append(kind)
+                key.append(kind)
             else:
                 return None
-        if shape is None:
-            return None
-        key = tuple(signature)
+        for x in out:
+            key += (None,) if x is None else (x.dtype, x.shape, x.strides)
+        layout = tuple(key)
         try:
-            return self._programs[key]
+            return self._plans[layout]
         except KeyError:
-            program = self._programs[key] = trace(self.xp, self.formula, key[1:], targets)
-            return program
+            if len(self._plans) >= MOST:
+                self._plans.clear()
+            plan = self._plans[layout] = self._new_plan(inputs, out)
+            return plan
+
+    def _new_plan(self, inputs: tuple[Any, ...], out: Sequence[Any]) -> "Plan | Blocks | None":
+        signature = tuple([x.dtype if type(x) is ndarray else type(x) for x in inputs])
+        if signature not in self._traces:
+            made = trace(self.xp, self.formula, signature)
+            self._traces[signature] = None if made is None else Loops(made)
+        loops = self._traces[signature]
+        if loops is None:
+            return None
+        dtypes = loops.trace.dtypes
+        out = out or [None] * len(dtypes)
+        if [dtypes[k] if x is None else x.dtype for k, x in enumerate(out)] != dtypes:
+            return None
+        return loops.plan(inputs, out) or Blocks.of(loops.trace, inputs, out, self.block)
 
 
-def _overlap(targets: Sequence[Any], everything: Sequence[Any]) -> bool:
-    """Tell whether a target may share memory with another array."""
-    return any(
+def _apart(targets: Sequence[Any], everything: Sequence[Any]) -> bool:
+    """Tell whether no target can share memory with another array."""
+    spans = []
+    for x in everything:
+        if type(x) is ndarray:
+            if not x.flags.c_contiguous:
+                return _apart_with_gaps(targets, everything)
+            start = _address(id(x) + DATA).value or 0
+            spans.append((start, start + x.nbytes))
+    count = len(targets)
+    return not any(
+        target[0] < other[1] and other[0] < target[1]
+        for i, target in enumerate(spans[:count])
+        for other in spans[i + 1 :]
+    )
+
+
+def _apart_with_gaps(targets: Sequence[Any], everything: Sequence[Any]) -> bool:
+    return not any(
         np.may_share_memory(target, other)
         for i, target in enumerate(targets)
         for other in everything[i + 1 :]
-        if type(other) is np.ndarray
+        if type(other) is ndarray
     )
+
+
+_address = ctypes.c_size_t.from_address
+#: Where an array has the address of its elements, as PyArray_DATA reads it; `ndarray.ctypes.data` takes 1 us.
+DATA = object.__basicsize__
 
 
 def _assign(targets: tuple[Any, ...], inputs: tuple[Any, ...], results: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -100,26 +152,3 @@ def _assign(targets: tuple[Any, ...], inputs: tuple[Any, ...], results: tuple[An
     for target, result in zip(targets, taken, strict=True):
         np.copyto(target, result)
     return targets
-
-
-def run(program: Program, inputs: Sequence[Any], outputs: Sequence[Any], block: int) -> None:
-    """Run the program over all elements, `block` of them at a time."""
-    registers = program.start(inputs)
-    streams = [
-        (register, array.reshape(-1))
-        for register, array in (*zip(program.inputs, inputs, strict=True), *zip(program.outputs, outputs, strict=True))
-        if type(array) is np.ndarray
-    ]
-    scratch = [(register, np.empty(block, dtype)) for register, dtype in program.scratch]
-    for register, buffer in scratch:
-        registers[register] = buffer
-    size = outputs[0].size
-    for start in range(0, size, block):
-        stop = start + block
-        if stop > size:
-            for register, buffer in scratch:
-                registers[register] = buffer[: size - start]
-        for register, array in streams:
-            registers[register] = array[start:stop]
-        for function, operands, result in program.steps:
-            function(*operands(registers), out=registers[result])

@@ -2,11 +2,14 @@
 
 import operator
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Program", "trace"]
+from dzcore.backend.namespace import EXTENSIONS
+
+__all__ = ["CannotFuseError", "Copied", "Step", "Trace", "name_of", "trace"]
 
 #: Functions of the namespace that are elementwise and no ufuncs.
 ELEMENTWISE = frozenset(
@@ -35,29 +38,28 @@ OPERATORS: dict[str, tuple[Callable[..., Any], Any]] = {
 COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 
 Step = tuple[Callable[..., Any], list[int], int]  # function, operands, result: all of them numbers of values
-Call = tuple[Callable[..., Any], Callable[[list[Any]], Any], int]  # function, getter of its operands, result
 
 
-class Program(NamedTuple):
-    """Calls over registers, which hold inputs, constants, scalars, scratch memory and results."""
+class Trace(NamedTuple):
+    """A formula as steps over numbered values; the inputs are the first of them."""
 
-    constants: list[Any]  #: the registers at the start
+    inputs: int
+    samples: list[Any]  #: of each value: an empty array of its dtype, or a number
+    constants: dict[int, Any]  #: what stands in the formula itself
     prelude: list[Step]  #: arithmetic among Python scalars, once a run
-    steps: list[Call]  #: ufunc calls, once a block
-    inputs: list[int]
-    outputs: list[int]
-    scratch: list[tuple[int, Any]]  #: registers and dtypes
+    steps: list[Step]  #: functions of arrays
+    results: list[int]
     dtypes: list[Any]  #: of the results
     many: bool  #: whether the formula returns a tuple
 
-    def start(self, inputs: Sequence[Any]) -> list[Any]:
-        """Return registers with the constants and scalars filled in."""
-        registers = self.constants.copy()
-        for register, value in zip(self.inputs, inputs, strict=True):
-            registers[register] = value
+    def values(self, inputs: Sequence[Any]) -> list[Any]:
+        """Return the values with inputs, constants and scalars filled in."""
+        values: list[Any] = [*inputs, *[None] * (len(self.samples) - len(inputs))]
+        for number, constant in self.constants.items():
+            values[number] = constant
         for function, operands, result in self.prelude:
-            registers[result] = function(*[registers[i] for i in operands])
-        return registers
+            values[result] = function(*[values[i] for i in operands])
+        return values
 
 
 class CannotFuseError(Exception):
@@ -109,14 +111,39 @@ class Tracer:
         self.steps: list[Step] = []
 
     def __getattr__(self, name: str) -> Any:
+        if name in EXTENSIONS:
+            return partial(EXTENSIONS[name], self)
         function = getattr(self._xp, name)
         if isinstance(function, np.ufunc) and function.nout == 1 and function.signature is None:
             return lambda *operands: self.record(None, function, *operands)
         if name in ELEMENTWISE:
-            return lambda *operands: self.record(None, Copied(function), *operands)
+            return lambda *operands: self.record(None, Copied(name, function), *operands)
         if isinstance(function, type | np.dtype | float):  # dtypes and constants: xp.float32, xp.pi
             return function
         raise CannotFuseError(f"xp.{name} is not known to be elementwise")
+
+    @property
+    def backend(self) -> Any:
+        """The backend, which tells formulas the names of dtypes."""
+        return self._xp.backend
+
+    def fused(self, formula: Callable[..., Any], *inputs: Any) -> Any:
+        """Trace a formula within the formula."""
+        return formula(self, *inputs)
+
+    def astype(self, x: Any, dtype: Any, /, *, copy: bool = True) -> Value:
+        """Write down a cast; there is no difference between copies and others here."""
+        return self.record(None, Copied("astype", self._xp.astype), x, dtype)
+
+    def clip(self, x: Any, /, min: Any = None, max: Any = None) -> Value:
+        """Write down what the namespace makes of it: a maximum and a minimum, where these are all."""
+        x = self.lift(x)
+        bounds = [self.lift(bound).sample for bound in (min, max) if bound is not None]
+        if not isinstance(x.sample, np.ndarray) or x.dtype.kind != "f" or any(type(b) is not float for b in bounds):
+            return self.record(None, Copied("clip", self._xp.clip), x, min, max)
+        if min is not None:
+            x = self.record(None, np.maximum, x, min)
+        return x if max is None else self.record(None, np.minimum, x, max)
 
     def new(self, sample: Any) -> Value:
         """Return a stand-in for values like `sample`."""
@@ -154,14 +181,14 @@ class Tracer:
             return self.record(None, np.square if exponent == 2 else np.sqrt, base)
         if type(self.lift(base).sample) is type(self.lift(exponent).sample) is int:
             raise CannotFuseError("int ** int may be an int or a float")
-        return self.record(operator.pow, Copied(operator.pow), base, exponent)
+        return self.record(operator.pow, Copied("power", operator.pow), base, exponent)
 
 
 class Copied:
-    """Give an elementwise function that has no `out` argument one."""
+    """An elementwise function that has no `out` argument, and gets one."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        self.name, self.function = name, function
 
     def __call__(self, *operands: Any) -> Any:
         return self.function(*operands)
@@ -171,20 +198,13 @@ class Copied:
         out[...] = self.function(*operands)
 
 
-def _copy(source: Any, out: Any) -> None:
-    out[...] = source
+def name_of(function: Any) -> str:
+    """Return the name of a step's function: that of the ufunc, or of the namespace."""
+    return str(function.name if isinstance(function, Copied) else function.__name__)
 
 
-def _call(function: Callable[..., Any], operands: list[int], result: int) -> Call:
-    get = operator.itemgetter(*operands) if len(operands) > 1 else lambda registers: (registers[operands[0]],)
-    return getattr(function, "into", function), get, result
-
-
-def trace(xp: Any, formula: Callable[..., Any], signature: Sequence[Any], targets: int) -> Program | None:
-    """Return the program of a formula for inputs of these dtypes (or scalar types), None if there is none.
-
-    With `targets` not 0, the results are written over that many first inputs.
-    """
+def trace(xp: Any, formula: Callable[..., Any], signature: Sequence[Any]) -> Trace | None:
+    """Return the steps of a formula for inputs of these dtypes (or scalar types), None if it cannot be one pass."""
     tracer = Tracer(xp)
     # Samples of size 0 give the dtype of every result without computing anything; scalars are told apart.
     samples = [0.5 + i / 64 if s is float else 2 + i if s is int else np.empty(0, s) for i, s in enumerate(signature)]
@@ -194,47 +214,11 @@ def trace(xp: Any, formula: Callable[..., Any], signature: Sequence[Any], target
         many = isinstance(results, tuple | list)
         found = [tracer.lift(r) for r in (results if many else (results,))]
         # An input handed back is copied, so that no target is overwritten that another one still needs.
-        found = [tracer.record(None, Copied(np.copy), r) if r.number < len(values) else r for r in found]
+        found = [tracer.record(None, Copied("copy", np.copy), r) if r.number < len(values) else r for r in found]
     except Exception:  # whatever it is, the plain evaluation will do better, or raise it where it belongs
         return None
     dtypes = [getattr(r.sample, "dtype", None) for r in found]
     if not all(isinstance(r.sample, np.ndarray) and r.sample.dtype.kind != "O" for r in found):
         return None
-    if targets and dtypes != list(signature[:targets]):
-        return None
-    return _allocate(tracer, len(values), [r.number for r in found], dtypes, targets, many)
-
-
-def _allocate(tracer: Tracer, inputs: int, results: list[int], dtypes: list[Any], targets: int, many: bool) -> Program:
-    """Give every value a register: scratch memory is used again as soon as its value is no longer needed."""
-    registers: list[Any] = [None] * len(tracer.samples)
-    for number, constant in tracer.constants.items():
-        registers[number] = constant
-    outputs = list(range(targets)) if targets else [len(registers) + k for k in range(len(results))]
-    registers += [None] * (0 if targets else len(results))
-    last = {operand: n for n, (_, operands, _) in enumerate(tracer.steps) for operand in operands}
-    place = {number: number for number in range(len(tracer.samples))}
-    scratch: dict[int, Any] = {}
-    free: dict[Any, list[int]] = {}
-    steps: list[Call] = []
-    for n, (function, operands, result) in enumerate(tracer.steps):
-        sources = [place[i] for i in operands]
-        for number in set(operands):
-            if last[number] == n and place[number] in scratch and number not in results:
-                free.setdefault(scratch[place[number]], []).append(place[number])
-        # A result goes straight to its place, unless what lies there (a target's old value) is still to be read.
-        home = [o for o, r in zip(outputs, results, strict=True) if r == result and last.get(o, -1) <= n]
-        dtype = tracer.samples[result].dtype
-        if home:
-            place[result] = home[0]
-        elif free.get(dtype):
-            place[result] = free[dtype].pop()
-        else:
-            place[result] = len(registers)
-            registers.append(None)
-            scratch[place[result]] = dtype
-        steps.append(_call(function, sources, place[result]))
-    for output, result in zip(outputs, results, strict=True):
-        if place[result] != output:
-            steps.append(_call(_copy, [place[result]], output))
-    return Program(registers, tracer.prelude, steps, list(range(inputs)), outputs, list(scratch.items()), dtypes, many)
+    numbers = [r.number for r in found]
+    return Trace(len(values), tracer.samples, tracer.constants, tracer.prelude, tracer.steps, numbers, dtypes, many)

@@ -16,6 +16,7 @@ from . import (
     layers,
     models,
     optimizers,
+    profiling,
     random,
     state,
     transforms,
@@ -30,9 +31,11 @@ from .backend import (
     current_backend,
     explain_backend,
     get_backend,
+    get_num_threads,
     refresh_backends,
     register_backend,
     set_default_backend,
+    set_num_threads,
     use_backend,
 )
 from .core import setup_variable
@@ -57,6 +60,7 @@ from .graph import (
 )
 from .layers import Layer
 from .models import Model
+from .profiling import profile
 
 globals().update(_dtypes)
 
@@ -64,11 +68,11 @@ globals().update(_dtypes)
 __array_api_version__ = "2024.12"
 
 __all__ = [
-    "Backend", "Config", "DataLoader", "Dataset", "Function", "HostArray", "Layer", "Model", "Parameter", "Variable",
-    "__version__", "as_array", "as_variable", "available_backends", "backend", "backend_of", "core", "cuda",
-    "current_backend", "dataloaders", "datasets", "derivatives", "errors", "explain_backend", "files", "functions",
-    "functions_conv", "get_backend", "grad", "graph", "io", "layers", "load", "models", "no_grad", "optimizers",
-    "random", "refresh_backends", "register_backend", "save", "set_default_backend", "setup_variable", "state",
-    "test_mode", "transforms", "use_backend", "using_config", "utils", *derivatives.__all__, *errors.__all__,
-    *functions.__all__, *_dtypes,
+    "Backend", "Config", "DataLoader", "Dataset", "Function", "HostArray", "Layer", "Model", "Parameter",
+    "Variable", "__version__", "as_array", "as_variable", "available_backends", "backend", "backend_of", "core",
+    "cuda", "current_backend", "dataloaders", "datasets", "derivatives", "errors", "explain_backend", "files",
+    "functions", "functions_conv", "get_backend", "get_num_threads", "grad", "graph", "io", "layers", "load",
+    "models", "no_grad", "optimizers", "profile", "profiling", "random", "refresh_backends", "register_backend",
+    "save", "set_default_backend", "set_num_threads", "setup_variable", "state", "test_mode", "transforms",
+    "use_backend", "using_config", "utils", *derivatives.__all__, *errors.__all__, *functions.__all__, *_dtypes,
 ]  # fmt: skip

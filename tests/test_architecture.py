@@ -24,7 +24,7 @@ LAYERS = (
     ("layers",),
     ("models", "optimizers"),
     ("datasets", "dataloaders", "transforms"),
-    ("core", "cuda", "functions_conv"),
+    ("core", "cuda", "functions_conv", "profiling"),
     ("testing",),
     ("utils",),
     ("cli",),

@@ -21,6 +21,7 @@ from .select import (
     set_default_backend,
     use_backend,
 )
+from .threads import get_num_threads, set_num_threads
 
 __all__ = [
     "API_VERSION",
@@ -36,11 +37,13 @@ __all__ = [
     "describe_backends",
     "explain_backend",
     "get_backend",
+    "get_num_threads",
     "host_backend",
     "installed_backends",
     "refresh_backends",
     "register_backend",
     "set_default_backend",
+    "set_num_threads",
     "unregister_backend",
     "use_backend",
 ]

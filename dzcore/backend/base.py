@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
+from ..errors import BackendError
 from . import portable
 from .namespace import EXTENSIONS, Namespace
 
@@ -62,6 +63,7 @@ class Backend(ABC):
     api_version: ClassVar[tuple[int, int]]  #: written out in the plugin, never taken from `API_VERSION`
     priority: ClassVar[int] = 0  #: the usable backend with the highest one is the default
     accelerator: ClassVar[bool] = False  #: what `to_gpu()` looks for; its values are not read without need
+    fuses_from: ClassVar[int | None] = None  #: the elements from which rules take what `fuse` makes; None: they do not
     known_failures: ClassVar[Mapping[str, str]] = {}  #: patterns of tests in the conformance kit, and why each fails
 
     def __init__(self, device: str | None = None) -> None:
@@ -146,16 +148,20 @@ class Backend(ABC):
         new ones otherwise. Inputs are arrays of the same shape, or Python scalars; where they share memory with a
         target, every input counts as read before anything is written.
         """
-        return tuple(formula(self.xp, *targets, *inputs))
+        return tuple(formula(self.ops, *targets, *inputs))
 
     def fuse(self, formula: Callable[..., Any]) -> Callable[..., Any]:
         """Turn an elementwise `formula(xp, *arrays_and_scalars)` into a function of the arrays and scalars that
         makes one pass over memory; by default into one that simply calls it.
 
-        The formula depends on nothing but its arguments, as a function of a module does: what is made of it is kept.
+        The arrays broadcast against each other, to a shape that every result of the formula has. `xp` is what it is in
+        rules, with dzcore's own functions (`xp.sigmoid`), `xp.fused` for a formula within the formula, and
+        `xp.backend`. The formula depends on nothing but its arguments, as a function of a module does: what is made of
+        it is kept. A backend that overrides this says in `fuses_from` for which arrays rules shall use it; their `size`
+        has to be a number.
         """
-        xp = self.xp
-        return lambda *inputs: formula(xp, *inputs)
+        ops = self.ops
+        return lambda *inputs: formula(ops, *inputs)
 
     def adopt(self, host: HostArray) -> Any:
         """Make an array of `host`, bit for bit, perhaps in its memory: nobody else will use that."""
@@ -163,6 +169,14 @@ class Backend(ABC):
 
     def synchronize(self) -> None:
         """Wait until all work given to the device is done."""
+
+    def get_num_threads(self) -> int:
+        """Return how many threads of the processor compute."""
+        raise BackendError(f"backend {self} does not say how many threads it computes with")
+
+    def set_num_threads(self, number: int) -> None:
+        """Let that many threads compute; it is 1 or more."""
+        raise BackendError(f"backend {self} decides itself how many threads it computes with; use its library's means")
 
     def report(self) -> str | None:
         """Return what the backend has to say about the work so far, for `dz train` to print at its end."""

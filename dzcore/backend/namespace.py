@@ -22,6 +22,14 @@ class Namespace:
 
     def __init__(self, backend: "Backend") -> None:
         self.backend = backend
+        self.fuses_from = backend.fuses_from
+
+    def fused(self, formula: Callable[..., Any], x: Any, *others: Any) -> Any:
+        """Evaluate `formula(xp, x, *others)`, which is elementwise: in one pass over memory where x is large enough."""
+        size = self.fuses_from
+        if size is None or x.size < size:
+            return formula(self, x, *others)
+        return self.backend.fuse(formula)(x, *others)
 
     def __getattr__(self, name: str) -> Any:
         extension = EXTENSIONS.get(name)

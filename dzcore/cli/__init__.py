@@ -55,6 +55,8 @@ def _command(name: str) -> Callable[[Namespace], int]:
         from .summary import summary as command
     elif name == "bench":
         from .bench import bench as command
+    elif name == "profile":
+        from .profile import profile as command
     elif name == "conformance":
         from .conformance import conformance as command
     else:

@@ -11,7 +11,7 @@ from ..backend import Backend, current_backend, describe_backends, get_backend, 
 from ..errors import BackendError, DzcoreError
 from ..io import atomic_write
 from .measure import Tally, open_backend
-from .parser import complete
+from .parser import complete, separate
 from .recipe import Recipe
 from .train import check_writable
 from .training import make_optimizer, prepare, steps
@@ -46,7 +46,12 @@ HEAD = f"{'first epoch':>11}  {'an epoch':>10}  {'samples/s':>11}  {'loss':>9}  
 
 
 def bench(arguments: Namespace) -> int:
-    """Train on one backend after the other, and print a line for each as it is done."""
+    """Train on one backend after the other, and print a line for each as it is done; or compare with frameworks."""
+    separate(arguments)
+    if arguments.against is not None:
+        from .against import against
+
+        return against(arguments)
     complete(arguments)
     backends, unusable = _choose(arguments.backends)
     _check(arguments)

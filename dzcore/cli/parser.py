@@ -1,13 +1,23 @@
 """The arguments of `dz`, and what is wrong with them."""
 
 import math
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, _SubParsersAction
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, _ArgumentGroup, _SubParsersAction
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from .._version import __version__
 
-__all__ = ["ACTIVATIONS", "DATASETS", "MODELS", "NETWORKS", "OPTIMIZERS", "UsageError", "complete", "make_parser"]
+__all__ = [
+    "ACTIVATIONS",
+    "DATASETS",
+    "MODELS",
+    "NETWORKS",
+    "OPTIMIZERS",
+    "UsageError",
+    "complete",
+    "make_parser",
+    "separate",
+]
 
 DATASETS = ("digits", "mnist", "fashion-mnist", "spiral")
 ACTIVATIONS = ("relu", "sigmoid", "tanh")
@@ -20,6 +30,12 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 NETWORKS = ("mlp", "lenet", "vgg16", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "squeezenet")
+
+
+#: What belongs to `dz bench --against`, besides that.
+AGAINST = (
+    "rows", "rounds", "seconds", "limit", "slack", "threads", "isolated", "no_memory", "quick", "markdown", "table",
+)  # fmt: skip
 
 
 class UsageError(Exception):
@@ -42,7 +58,7 @@ def make_parser() -> ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add(commands, "backends", "list the backends that are installed, and why one cannot be used")
     _add_train(_add(commands, "train", "train a network and save its weights"))
-    _add_bench(_add(commands, "bench", "train the same network on several backends, and compare time and loss"))
+    _add_bench(_add(commands, "bench", "compare backends at a training, or dzcore with other frameworks"))
 
     evaluate = _add(commands, "evaluate", "measure loss and accuracy of saved weights on test data")
     _add_weights(evaluate)
@@ -61,6 +77,7 @@ def make_parser() -> ArgumentParser:
         "--input", type=_sizes, metavar="N,N,...", help="the shape of one sample, such as 3,224,224; default: the usual"
     )
     _add_backend(summary)
+    _add_profile(_add(commands, "profile", "train some steps, and tell where the time goes"))
     _add_conformance(_add(commands, "conformance", "test whether a backend does what dzcore expects of it"))
     return parser
 
@@ -73,6 +90,18 @@ def complete(arguments: Namespace) -> None:
             setattr(arguments, name, known.get(name))
         elif name not in known:
             raise UsageError(f"argument --{name}: {arguments.model} has layers of its own; leave it out")
+
+
+def separate(arguments: Namespace) -> None:
+    """Refuse arguments of a training beside --against, and those that belong to --against without it."""
+    if arguments.against is not None:
+        wrong = [name for name, usual in arguments.usual.items() if getattr(arguments, name) != usual]
+        reason = "is for a training; leave it out, or leave out --against"
+    else:
+        wrong = [name for name in AGAINST if getattr(arguments, name)]
+        reason = "belongs to --against; give that too"
+    if wrong:
+        raise UsageError(f"argument --{wrong[0].replace('_', '-')}: it {reason}")
 
 
 def _add(commands: "_SubParsersAction[_Parser]", name: str, text: str) -> _Parser:
@@ -97,12 +126,38 @@ def _add_bench(bench: _Parser) -> None:
         help="as in dz backends; the first is the measure. Default: all",
     )
     _add_training(bench, epochs="timed ones, after a first that may compile, default: 5", default=5)
+    usual = {action.dest: action.default for action in bench._actions if action.dest not in ("help", "backends")}
+    bench.set_defaults(usual=usual)  # for `separate`
     bench.add_argument("--plot", metavar="FILE", help="for a picture of the times, such as bench.png")
-    bench.add_argument("--json", metavar="FILE", help="for the times and losses of all epochs")
+    bench.add_argument("--json", metavar="FILE", help="for all that was measured")
+    _add_against(bench.add_argument_group("dzcore and other frameworks at the same works, instead of a training"))
 
 
-def _add_training(train: _Parser, epochs: str, default: int | None) -> None:
-    """Add what decides the numbers of a training."""
+def _add_against(bench: _ArgumentGroup) -> None:
+    bench.add_argument("--against", type=_frameworks, metavar="NAME,NAME,...", help="those of the table's folder")
+    bench.add_argument("--rows", type=_rows, metavar="NAME,...", help="these works only, or groups of them")
+    bench.add_argument("--rounds", type=_count, metavar="N", help="how often each takes its turn, default: 20")
+    bench.add_argument("--seconds", type=_rate, metavar="S", help="of a turn, default: 0.2")
+    bench.add_argument("--limit", type=_rate, metavar="S", help="begin no round after S seconds of a row, default: 60")
+    bench.add_argument("--slack", type=_rate, metavar="F", help="multiply all targets by F, default: 1")
+    bench.add_argument("--threads", type=_count, metavar="N", help="processors for everybody, default: all")
+    bench.add_argument("--isolated", action="store_true", help="measure once more, each in a process of its own")
+    bench.add_argument("--no-memory", action="store_true", help="do not measure memory")
+    bench.add_argument("--quick", action="store_true", help="tiny sizes and few rounds, to see that all works")
+    bench.add_argument("--markdown", metavar="FILE", help="for the table; between its marks, if the file has them")
+    bench.add_argument("--table", metavar="DIR", help="the folder with the works, default: benchmarks/table of a clone")
+
+
+def _add_profile(profile: _Parser) -> None:
+    _add_training(profile, epochs=None, default=None)
+    _add_backend(profile)
+    profile.add_argument("--steps", type=_count, default=50, metavar="N", help="profiled ones, default: 50")
+    profile.add_argument("--warm-up", type=_count, default=5, metavar="N", help="steps before them, default: 5")
+    profile.add_argument("--trace", metavar="FILE", help="for a trace, which a browser's trace viewer opens")
+
+
+def _add_training(train: _Parser, epochs: str | None, default: int | None) -> None:
+    """Add what decides the numbers of a training; without `epochs`, its length is said otherwise."""
     train.add_argument("--dataset", choices=DATASETS, default="digits", help="default: digits, which is always there")
     _add_data(train)
     train.add_argument("--model", choices=tuple(MODELS), default="mlp", help="default: mlp; lenet is for mnist")
@@ -118,7 +173,10 @@ def _add_training(train: _Parser, epochs: str, default: int | None) -> None:
     )
     train.add_argument("--optimizer", choices=OPTIMIZERS, default="adam", help="default: adam")
     train.add_argument("--lr", type=_rate, metavar="RATE", help="learning rate, default: the optimizer's")
-    train.add_argument("--epochs", type=_count, default=default, metavar="N", help=epochs)
+    if epochs is None:
+        train.set_defaults(epochs=1)
+    else:
+        train.add_argument("--epochs", type=_count, default=default, metavar="N", help=epochs)
     train.add_argument("--batch-size", type=_count, metavar="N", help=_default("batch_size"))
     train.add_argument(
         "--seed",
@@ -197,8 +255,23 @@ def _sizes(text: str) -> tuple[int, ...]:
     return sizes
 
 
-def _names(text: str) -> list[str]:
+def _list(text: str, what: str, remedy: str) -> list[str]:
     names = [word.strip() for word in text.split(",")]
     if not all(names):
-        raise ArgumentTypeError(f"{text!r} is not a list of backends; give names from dz backends, with commas between")
+        raise ArgumentTypeError(f"{text!r} is not a list of {what}; give {remedy}, with commas between")
     return names
+
+
+def _names(text: str) -> list[str]:
+    return _list(text, "backends", "names from dz backends")
+
+
+def _frameworks(text: str) -> list[str]:
+    names = _list(text, "frameworks", "names of the files in_NAME.py in the table's folder")
+    if not all(name.isidentifier() for name in names):
+        raise ArgumentTypeError(f"{text!r} is not a list of frameworks; their names have no other signs than letters")
+    return names
+
+
+def _rows(text: str) -> list[str]:
+    return _list(text, "works", "names of rows or of groups")

@@ -31,6 +31,8 @@ class DataLoader(Stateful):
     (transforms) comes from a stream of its own, which follows from where that of the order was: batches are the same
     with any `prefetch` and `workers`.
 
+    A batch is one copy of its items; with `shuffle=False` it may be a view of the data set's own arrays, for reading.
+
     The batches are on the data set's backend, or on `backend`; with `gpu` on the best accelerator. A copy of the
     data is kept there if it is elsewhere, and `dataset` stays where it is. With `prefetch` no copy is kept: as many
     batches are made and sent there ahead of the one that is asked for, while the device works.
@@ -207,8 +209,9 @@ class DataLoader(Stateful):
             self._stream, index = self._opened(self._source), []
         else:
             index = self._order(generator)
-            self._length = int(index.shape[0])
-            if self.workers:
+            ordered = isinstance(index, range)
+            self._length = len(index) if ordered else int(index.shape[0])
+            if self.workers and not ordered:
                 index = numbers(index, self._source.backend)
         self.index, self._origin = index, origin
 
@@ -245,10 +248,9 @@ class DataLoader(Stateful):
                 self._crew = None  # others will be hired if somebody asks again
 
     def _order(self, generator: random.Generator) -> Any:
-        own = self._source.backend
         if self.shuffle:
-            return generator.permutation(len(self._source), backend=own)
-        return own.xp.arange(len(self._source), device=own.device)
+            return generator.permutation(len(self._source), backend=self._source.backend)
+        return range(len(self._source))  # whose parts are slices of the data: nothing is copied
 
     # The state ---------------------------------------------------------------------------------------------------
 

@@ -100,13 +100,19 @@ class Dataset:
         )
 
     def batch(self, indices: Any) -> tuple[Any, Any]:
-        """Return the items at `indices`, integers in [0, n), as two arrays (len(indices), …) on `backend`."""
+        """Return the items at `indices`, integers in [0, n), as two arrays (len(indices), …) on `backend`.
+
+        For a range with step 1 nothing is copied where the library has views: do not write into them.
+        """
         if not self.vectorized:
             chosen = numbers(indices, self.backend)
             pairs = [pair(item, f"dataset[{i}]") for i, item in zip(chosen, items(self, chosen), strict=True)]
             xs, ts = zip(*pairs, strict=True)
             return stack(xs, self.backend), stack(ts, self.backend)
         own = self.backend
+        if isinstance(indices, range) and indices.step == 1 and 0 <= indices.start <= indices.stop <= len(self):
+            part = slice(indices.start, indices.stop)
+            return self.convert(self._data[part, ...]), None if self._label is None else self._label[part, ...]
         if not hasattr(indices, "shape"):
             indices = own.asarray([*indices], "int64")
         take = own.xp.take

@@ -8,7 +8,7 @@ Arrays, Variables and Python numbers may be mixed freely, as long as they are on
 
 import sys
 
-from ..graph.rule import namespaces
+from ..graph.rule import fused, namespaces
 from . import (
     activation,
     conv,
@@ -21,6 +21,7 @@ from . import (
     norm,
     parts,
     pool,
+    recurrent,
     reduce,
     search,
     shape,
@@ -49,8 +50,12 @@ from .norm import _deviation as deviation
 from .norm import _standardized as standardized
 from .parts import *
 from .pool import *
+from .pool import _window_pick as window_pick
+from .pool import _window_put as window_put
 from .pool import _window_spread as window_spread
 from .pool import _window_sum as window_sum
+from .recurrent import *
+from .recurrent import _fused_into as fused_into
 from .reduce import *
 from .search import *
 from .shape import *
@@ -67,8 +72,8 @@ im2col_array, col2im_array = windows.im2col_array, windows.col2im_array
 
 __all__ = [
     *activation.__all__, *conv.__all__, *creation.__all__, "dropout", *index.__all__, *linalg.__all__,
-    *loss.__all__, *math.__all__, *norm.__all__, *parts.__all__, *pool.__all__, *reduce.__all__, *search.__all__,
-    *shape.__all__, *windows.__all__,
+    *loss.__all__, *math.__all__, *norm.__all__, *parts.__all__, *pool.__all__, *recurrent.__all__, *reduce.__all__,
+    *search.__all__, *shape.__all__, *windows.__all__,
 ]  # fmt: skip
 
 namespaces.variables = sys.modules[__name__]  # rules call these functions when derivatives of derivatives are wanted

@@ -13,7 +13,7 @@ __all__ = ["elu", "gelu", "leaky_relu", "log_softmax", "relu", "sigmoid", "silu"
 _LEFTMOST = {"float16": -11.0, "float64": -708.0}
 
 
-@rule(extends=True, x=lambda gy, y: gy * (y - y * y))
+@rule(extends=True, fused=True, x=lambda gy, y: gy * (y - y * y))
 def sigmoid(xp: Any, x: Any) -> Any:
     """Calculate 1 / (1 + e⁻ˣ) without overflow, and accurately where it is small."""
     y = xp.exp(-xp.maximum(x, _LEFTMOST.get(xp.backend.dtype_name(x.dtype), -87.0)))
@@ -21,13 +21,13 @@ def sigmoid(xp: Any, x: Any) -> Any:
     return xp.reciprocal(y)
 
 
-@rule(x=lambda xp, gy, y: gy * xp.sign(y))
+@rule(fused=True, x=lambda xp, gy, y: gy * xp.sign(y))
 def relu(xp: Any, x: Any) -> Any:
     """Calculate max(x, 0)."""
     return xp.maximum(x, 0.0)
 
 
-@rule(x=lambda xp, gy, x, slope: xp.where(x > 0, gy, gy * slope))
+@rule(fused=True, x=lambda xp, gy, x, slope: xp.where(x > 0, gy, gy * slope))
 def _leaky_relu(xp: Any, x: Any, /, slope: float) -> Any:
     return xp.where(x > 0, x, x * slope)
 
@@ -37,13 +37,13 @@ def leaky_relu(x: Any, slope: float = 0.2) -> Variable:
     return _leaky_relu(x, float(slope))
 
 
-@rule(x=lambda xp, gy, x: gy * xp.sigmoid(x))
+@rule(fused=True, x=lambda xp, gy, x: gy * xp.sigmoid(x))
 def softplus(xp: Any, x: Any) -> Any:
     """Calculate log(1 + eˣ) without overflow."""
     return xp.logaddexp(x, xp.zeros_like(x))
 
 
-@rule(x=lambda xp, gy, x, alpha: xp.where(x > 0, gy, gy * (xp.exp(xp.minimum(x, 0.0)) * alpha)))
+@rule(fused=True, x=lambda xp, gy, x, alpha: xp.where(x > 0, gy, gy * (xp.exp(xp.minimum(x, 0.0)) * alpha)))
 def _elu(xp: Any, x: Any, /, alpha: float) -> Any:
     return xp.where(x > 0, x, xp.expm1(xp.minimum(x, 0.0)) * alpha)
 
@@ -59,7 +59,7 @@ def _gated(xp: Any, x: Any, z: Any) -> Any:
     return xp.where(z > 0, x, x * e) / (e + 1.0)
 
 
-@rule(x=lambda xp, gy, x, y: gy * _silu_slope(xp, x, y))
+@rule(fused=True, x=lambda xp, gy, x, y: gy * _silu_slope(xp, x, y))
 def silu(xp: Any, x: Any) -> Any:
     """Calculate x · sigmoid(x), also known as swish (Elfwing et al., Neural Networks 107, 2018)."""
     return _gated(xp, x, x)
@@ -89,7 +89,7 @@ def _gelu_gradient(xp: Any, gy: Any, x: Any, y: Any) -> Any:
     return gy * (s + xp.minimum(y, 10.0) * xp.sigmoid(-z) * slope)
 
 
-@rule(x=_gelu_gradient)
+@rule(fused=True, x=_gelu_gradient)
 def gelu(xp: Any, x: Any) -> Any:
     """Calculate 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))) (Hendrycks and Gimpel, arXiv:1606.08415, 2016).
 
@@ -98,9 +98,32 @@ def gelu(xp: Any, x: Any) -> Any:
     return _gated(xp, xp.maximum(x, -10.0), _inner(xp, x)[0])  # else x times that gate grows again far out
 
 
-@rule(x=lambda xp, gy, y, axis: (gy - xp.sum(gy * y, axis=axis, keepdims=True)) * y)
+# One pass over memory for each part between two sums.
+
+
+def _exp_below(xp: Any, x: Any, top: Any) -> Any:
+    return xp.exp(x - top)
+
+
+def _below(xp: Any, x: Any, top: Any, log_z: Any) -> Any:
+    return x - top - log_z
+
+
+def _less_total(xp: Any, gy: Any, y: Any, total: Any) -> Any:
+    return (gy - total) * y
+
+
+def _less_share(xp: Any, gy: Any, y: Any, total: Any) -> Any:
+    return gy - xp.exp(y) * total
+
+
+def _softmax_gradient(xp: Any, gy: Any, y: Any, axis: Any) -> Any:
+    return xp.fused(_less_total, gy, y, xp.sum(gy * y, axis=axis, keepdims=True))
+
+
+@rule(x=_softmax_gradient)
 def _softmax(xp: Any, x: Any, /, axis: Any) -> Any:
-    y = xp.exp(x - xp.max(x, axis=axis, keepdims=True))
+    y = xp.fused(_exp_below, x, xp.max(x, axis=axis, keepdims=True))
     y /= xp.sum(y, axis=axis, keepdims=True)
     return y
 
@@ -111,10 +134,11 @@ def softmax(x: Any, axis: Axis = 1) -> Variable:
     return _softmax(x, _layout(x.shape, axis)[0])
 
 
-@rule(x=lambda xp, gy, y, axis: gy - xp.exp(y) * xp.sum(gy, axis=axis, keepdims=True))
+@rule(x=lambda xp, gy, y, axis: xp.fused(_less_share, gy, y, xp.sum(gy, axis=axis, keepdims=True)))
 def _log_softmax(xp: Any, x: Any, /, axis: Any) -> Any:
-    y = x - xp.max(x, axis=axis, keepdims=True)
-    return y - xp.log(xp.sum(xp.exp(y), axis=axis, keepdims=True))
+    top = xp.max(x, axis=axis, keepdims=True)
+    log_z = xp.log(xp.sum(xp.fused(_exp_below, x, top), axis=axis, keepdims=True))
+    return xp.fused(_below, x, top, log_z)
 
 
 def log_softmax(x: Any, axis: Axis = 1) -> Variable:

@@ -128,11 +128,14 @@ def _bias_gradient(xp: Any, gy: Any) -> Any:
 
 
 @rule(
+    extends=True,
+    shown="conv",
     x=lambda xp, gy, W, geometry: xp.convolve_input(gy, W, geometry),
     W=lambda xp, gy, x, geometry: xp.convolve_weight(x, gy, geometry),
     b=_bias_gradient,
 )
-def _conv(xp: Any, x: Any, W: Any, b: Any, /, geometry: Geometry) -> Any:
+def _convolve_biased(xp: Any, x: Any, W: Any, b: Any, /, geometry: Geometry) -> Any:
+    """Return `convolve` with b (o,) added to its channels."""
     return _bias(xp, xp.convolve(x, W, geometry), b)
 
 
@@ -215,7 +218,7 @@ def _convolution(
         )
     _check_bias(name, b, W.shape[0], xs)
     geometry = Geometry(x.shape[2:], W.shape[2:], *steps(rank, stride, pad, dilation), groups)
-    return _convolve(x, W, geometry) if b is None else _conv(*xs, geometry)
+    return _convolve(x, W, geometry) if b is None else _convolve_biased(*xs, geometry)
 
 
 def _deconvolution(

@@ -10,14 +10,15 @@ from .math import multiply
 __all__ = ["dropout"]
 
 
-def _masked(xp: Any, x: Any, bits: Any, threshold: Any, scale: Any) -> Any:
-    return x * (xp.astype(bits < threshold, x.dtype) * scale)
-
-
-@rule(extends=True, shown="dropout", x=lambda xp, gy, bits, threshold, scale: xp.dropped(gy, bits, threshold, scale))
+@rule(
+    extends=True,
+    fused=True,
+    shown="dropout",
+    x=lambda xp, gy, bits, threshold, scale: xp.dropped(gy, bits, threshold, scale),
+)
 def _dropped(xp: Any, x: Any, /, bits: Any, threshold: int, scale: float) -> Any:
     """Return x * scale where the random word is below the threshold, x * 0 elsewhere."""
-    return xp.backend.fuse(_masked)(x, bits, threshold, scale)
+    return x * (xp.astype(bits < threshold, x.dtype) * scale)
 
 
 def dropout(x: Any, dropout_ratio: float = 0.5, *, mode: str = "inverted") -> Variable:

@@ -14,9 +14,9 @@ from typing import Any
 from ..graph import Variable, as_variable, rule
 from ..graph.rule import extension
 from ..graph.variable import is_scalar
-from .activation import log_softmax, softplus
+from .activation import _exp_below, log_softmax, softplus
 from .index import take, take_along_axis
-from .math import abs, clip, log, log1p, where
+from .math import where
 from .reduce import mean, sum
 from .shape import astype, moveaxis, normalize_axis, reshape
 
@@ -80,6 +80,7 @@ def _aligned(t: Variable, shape: tuple[int, ...]) -> Variable:
 
 @rule(
     elementwise=True,
+    fused=True,
     x0=lambda gy, x0, x1: gy * ((x0 - x1) * 2.0),
     x1=lambda gy, x0, x1: gy * ((x1 - x0) * 2.0),
 )
@@ -93,14 +94,24 @@ def mean_squared_error(x0: Any, x1: Any, *, reduction: str = "batchmean") -> Var
     return _reduced(_squared_difference(*_pair(x0, x1, "mean_squared_error", reduction)), reduction)
 
 
+@rule(
+    elementwise=True,
+    fused=True,
+    x0=lambda xp, gy, x0, x1: gy * xp.sign(x0 - x1),
+    x1=lambda xp, gy, x0, x1: gy * xp.sign(x1 - x0),
+)
+def _absolute_difference(xp: Any, x0: Any, x1: Any) -> Any:
+    return xp.abs(x0 - x1)
+
+
 def mean_absolute_error(x0: Any, x1: Any, *, reduction: str = "batchmean") -> Variable:
     """Calculate |x0 - x1|, reduced."""
-    x0, x1 = _pair(x0, x1, "mean_absolute_error", reduction)
-    return _reduced(abs(x0 - x1), reduction)
+    return _reduced(_absolute_difference(*_pair(x0, x1, "mean_absolute_error", reduction)), reduction)
 
 
 @rule(
     elementwise=True,
+    fused=True,
     x0=lambda xp, gy, x0, x1, delta: gy * xp.clip(x0 - x1, -delta, delta),
     x1=lambda xp, gy, x0, x1, delta: gy * xp.clip(x1 - x0, -delta, delta),
 )
@@ -141,22 +152,27 @@ def _cross_entropy(xp: Any, x: Any, t: Any) -> Any:
     On an accelerator, which does not look at t beforehand, a class that does not exist makes it nan.
     """
     n, classes = x.shape
-    x = x - xp.max(x, axis=1, keepdims=True)
-    log_z = xp.log(xp.sum(xp.exp(x), axis=1))
+    top = xp.max(x, axis=1, keepdims=True)
+    log_z = xp.log(xp.sum(xp.fused(_exp_below, x, top), axis=1))
     rows, t = xp.arange(n, device=xp.backend.device) * classes, xp.astype(t, xp.int64)
     if xp.backend.accelerator:
         inside = (t >= 0) & (t < classes)
         rows, log_z = xp.where(inside, rows, 0), xp.where(inside, log_z, nan)
         t = xp.where(inside, t, 0)
-    return xp.mean(log_z - xp.take(xp.reshape(x, (-1,)), rows + t))
+    picked = xp.take(xp.reshape(x, (-1,)), rows + t)
+    return xp.mean(log_z - (picked - xp.reshape(top, (-1,))))
 
 
 @extension
 def _cross_entropy_gradient(xp: Any, gy: Any, x: Any, t: Any) -> Any:
     """Return the gradient of `cross_entropy` with respect to x, times gy (); nan for a row that has made that nan."""
-    p = xp.exp(x - xp.max(x, axis=1, keepdims=True))
-    p = p / xp.sum(p, axis=1, keepdims=True)
-    return (p - xp.one_hot(x, t)) * (gy / float(x.shape[0]))
+    p = xp.fused(_exp_below, x, xp.max(x, axis=1, keepdims=True))
+    total = xp.sum(p, axis=1, keepdims=True)
+    return xp.fused(_probability_less_target, p, total, xp.one_hot(x, t), gy / float(x.shape[0]))
+
+
+def _probability_less_target(xp: Any, p: Any, total: Any, target: Any, gy: Any) -> Any:
+    return (p / total - target) * gy
 
 
 @rule(x=lambda xp, gy, x, t: xp.cross_entropy_gradient(gy, x, t))
@@ -277,6 +293,7 @@ def _soft_losses(x: Variable, t: Variable, weight: Variable | None, smoothing: f
 
 @rule(
     elementwise=True,
+    fused=True,
     x=lambda xp, gy, x, t: gy * (xp.sigmoid(x) - t),
     t=lambda gy, x: gy * -x,
 )
@@ -315,6 +332,21 @@ def _factor(weight: Any, x: Variable, name: str) -> Any:
 _BELOW_ONE = {"float16": 1 - 2**-11, "bfloat16": 1 - 2**-8, "float32": 1 - 2**-24, "float64": 1 - 2**-53}
 
 
+def _binary_gradient(xp: Any, gy: Any, p: Any, t: Any, tiny: float, below: float) -> Any:
+    first = xp.where((p >= tiny) & (p <= 1.0), t / xp.clip(p, tiny, 1.0), 0.0)
+    second = xp.where((p >= 0.0) & (p <= below), (1.0 - t) / (1.0 - xp.clip(p, 0.0, below)), 0.0)
+    return gy * (second - first)
+
+
+def _binary_log_odds(xp: Any, gy: Any, p: Any, tiny: float, below: float) -> Any:
+    return gy * (xp.log1p(-xp.clip(p, 0.0, below)) - xp.log(xp.clip(p, tiny, 1.0)))
+
+
+@rule(elementwise=True, fused=True, p=_binary_gradient, t=_binary_log_odds)
+def _binary_losses(xp: Any, p: Any, t: Any, /, tiny: float, below: float) -> Any:
+    return -(t * xp.log(xp.clip(p, tiny, 1.0)) + (1.0 - t) * xp.log1p(-xp.clip(p, 0.0, below)))
+
+
 def binary_cross_entropy(p: Any, t: Any, *, reduction: str = "batchmean") -> Variable:
     """Calculate -t log p - (1 - t) log(1 - p) for probabilities p and t, reduced.
 
@@ -325,8 +357,7 @@ def binary_cross_entropy(p: Any, t: Any, *, reduction: str = "batchmean") -> Var
     p, t = _pair(p, _aligned(_as_targets(t, p), p.shape), "binary_cross_entropy", reduction)
     dtype = p.backend.dtype_name(p.dtype)
     tiny = 6e-8 if dtype == "float16" else 1e-38
-    log_q = log1p(-clip(p, 0.0, _BELOW_ONE[dtype]))
-    return _reduced(-(t * log(clip(p, tiny, 1.0)) + (1.0 - t) * log_q), reduction)
+    return _reduced(_binary_losses(p, t, tiny, _BELOW_ONE[dtype]), reduction)
 
 
 def accuracy(y: Any, t: Any) -> Variable:

@@ -20,8 +20,12 @@ Axes = tuple[int, ...]
 
 def _standardized_gradient(xp: Any, gy: Any, x: Any, y: Any, known: Any, s: Any, axes: Axes) -> Any:
     s = xp.deviation(x, known, s, axes)
-    along = y * xp.mean(gy * y, axis=axes, keepdims=True)
-    return (gy - xp.mean(gy, axis=axes, keepdims=True) - along) / s
+    mean, along = xp.mean(gy, axis=axes, keepdims=True), xp.mean(gy * y, axis=axes, keepdims=True)
+    return xp.fused(_projected, gy, mean, along, y, s)
+
+
+def _projected(xp: Any, gy: Any, mean: Any, along: Any, y: Any, s: Any) -> Any:
+    return (gy - mean - y * along) / s
 
 
 @rule(extends=True, x=_standardized_gradient)
@@ -52,8 +56,13 @@ def _moments(xp: Any, x: Any, axes: Axes) -> tuple[Any, Any, Any]:
     mean = xp.mean(x, axis=axes, keepdims=True)
     d = x - mean
     rest = xp.mean(d, axis=axes, keepdims=True)
-    d -= rest
-    return mean + rest, d, xp.mean(d * d, axis=axes, keepdims=True)
+    d, squares = xp.fused(_centered, d, rest)
+    return mean + rest, d, xp.mean(squares, axis=axes, keepdims=True)
+
+
+def _centered(xp: Any, d: Any, rest: Any) -> tuple[Any, Any]:
+    d = d - rest
+    return d, d * d
 
 
 def _standardize(x: Variable, axes: Axes, eps: float, name: str) -> tuple[Variable, Any, Any]:
@@ -65,14 +74,25 @@ def _standardize(x: Variable, axes: Axes, eps: float, name: str) -> tuple[Variab
         )
     if x.backend.dtype_name(x.dtype) not in ("float32", "float64"):
         x = astype(x, "float32")
-    xp = x.backend.xp
+    xp = x.backend.ops
     mean, d, var = _moments(xp, x._data, axes)
     s = xp.sqrt(var + eps)
     return _standardized(x, d / s, s, axes), mean, var
 
 
+@rule(
+    elementwise=True,
+    fused=True,
+    x=lambda gy, gamma: gy * gamma,
+    gamma=lambda gy, x: gy * x,
+    beta=lambda gy: gy,
+)
+def _scale_and_shift(xp: Any, x: Any, gamma: Any, beta: Any) -> Any:
+    return x * gamma + beta
+
+
 def _scaled(y: Variable, gamma: Variable, beta: Variable, dtype: Any) -> Variable:
-    return (y if y.dtype == dtype else astype(y, dtype)) * gamma + beta
+    return _scale_and_shift(y if y.dtype == dtype else astype(y, dtype), gamma, beta)
 
 
 def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, decay: float = 0.9, eps: float = 2e-5) -> Variable:
@@ -104,8 +124,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, mean: Any, var: Any, decay: float 
     wide = (*shape, *[1] * (x.ndim - 2))
     gamma, beta = reshape(gamma, wide), reshape(beta, wide)
     if not training.get():
-        y: Variable = (x - reshape(old_mean, wide)) * (gamma / sqrt(reshape(old_var, wide) + eps)) + beta
-        return y
+        scale = gamma / sqrt(reshape(old_var, wide) + eps)
+        return _scale_and_shift(x - reshape(old_mean, wide), scale, beta)
     axes = (0, *range(2, x.ndim))
     y, new_mean, new_var = _standardize(x, axes, eps, "batch_norm")
     count = _count(x, axes)
@@ -128,10 +148,13 @@ def _like(array: Any, x: Variable, name: str, shape: tuple[int, ...]) -> Variabl
     return variable
 
 
+def _mixed(xp: Any, old: Any, new: Any, decay: float) -> Any:
+    return xp.astype(xp.astype(old, new.dtype) * decay + new * (1.0 - decay), old.dtype)
+
+
 def _approach(name: str, given: Any, old: Variable, new: Any, decay: float) -> None:
-    xp, backend = old.backend.xp, old.backend
-    mixed = xp.astype(old._data, new.dtype) * decay + xp.reshape(new, old.shape) * (1.0 - decay)
-    mixed = xp.astype(mixed, old.dtype, copy=False)
+    backend = old.backend
+    mixed = backend.ops.fused(_mixed, old._data, backend.xp.reshape(new, old.shape), decay)
     if isinstance(given, Variable):
         given._set(mixed, backend)
         return

@@ -6,10 +6,11 @@ from math import inf, prod
 from typing import Any
 
 from ..graph import Variable, rule
+from ..graph.rule import extension
 from .linalg import _plus
 from .math import multiply
 from .reduce import mean
-from .shape import astype, reshape
+from .shape import astype
 from .shape import pad as pad_with
 from .windows import (
     Geometry,
@@ -33,48 +34,83 @@ def pooling(x: Any, kernel_size: Sizes, stride: Sizes = 1, pad: Sizes = 0, ceil_
     Of equal elements the first gets the gradient. The padding never wins. `out` is `get_conv_outsize`; with `ceil_mode`
     a last window may reach beyond the padding, if it begins before.
     """
-    x, g, out, beyond = _prepared("pooling", x, kernel_size, stride, pad, ceil_mode)
-    n, c = x.shape[:2]
-    widths = [(0, 0), *[(p, p + b) for p, b in zip(g.pad, beyond, strict=True)]]
-    planes = x.backend.xp.reshape(x._data, (n * c, *g.spatial))
-    found = [
-        _largest(x.backend.ops, planes[some, ...], some.start, g, out, widths)
-        for some in portions(x.backend.ops, n * c, 8 * prod(g.spatial))  # everything stays in a cache
-    ]
-    values, places = (joined(x.backend.xp, list(each), 0) for each in zip(*found, strict=True))
-    y: Variable = _known(reshape(x, (x.size,)), places, x.size, values)
-    return reshape(y, (n, c, *out))
+    x, g, _, beyond = _prepared("pooling", x, kernel_size, stride, pad, ceil_mode)
+    if any(beyond):
+        x = pad_with(x, [(0, 0), (0, 0), *[(0, b) for b in beyond]], -inf)
+        g = g._replace(spatial=x.shape[2:])
+    values, winner = x.backend.ops.largest(x._data, g)
+    y: Variable = _known(x, winner, g, values)
+    return y
 
 
-@rule(shown="pooling", x=lambda xp, gy, index, size: xp.add_rows(gy, index, size))
-def _known(xp: Any, x: Any, /, index: Any, size: int, values: Any) -> Any:
-    """Return `rows` of x that are known already."""
+@rule(shown="pooling", x=lambda xp, gy, winner, geometry: xp.window_put(gy, winner, geometry))
+def _known(xp: Any, x: Any, /, winner: Any, geometry: Geometry, values: Any) -> Any:
+    """Return what `window_pick` takes from x, which is known already."""
     return values
 
 
-def _largest(xp: Any, x: Any, before: int, g: Geometry, out: Shape, widths: list[tuple[int, int]]) -> tuple[Any, Any]:
-    """Return the largest elements of the windows of x (planes, *spatial), and where they stand in all planes as one
-    axis, with `before` planes before these; both with one axis."""
-    int64, device = xp.backend.dtype("int64"), xp.backend.device
+@extension
+def _largest(xp: Any, x: Any, geometry: Geometry) -> tuple[Any, Any]:
+    """Return the largest element of each window of x (n, c, *spatial), and its place in the window, counted in the
+    order of memory: both (n, c, *out).
 
-    def ramp(start: int, stop: int, step: int = 1) -> Any:
-        return xp.arange(start, stop, step, dtype=int64, device=device)
+    Of equal elements the first one counts, nan is larger than all, and its place that of the largest before it. The
+    padding is smaller than all.
+    """
+    g, (n, c, *_) = geometry, x.shape
+    planes = xp.reshape(x, (n * c, *g.spatial))
+    found = [
+        _largest_of(xp, planes[some, ...], g)
+        for some in portions(xp, n * c, 8 * prod(g.spatial))  # everything stays in a cache
+    ]
+    values, winner = (xp.reshape(joined(xp, list(each), 0), (n, c, *g.out)) for each in zip(*found, strict=True))
+    return values, winner
 
-    corner = [ramp(-p, n * s - p, s) for n, p, s in zip(out, g.pad, g.stride, strict=True)]
-    inside = [xp.maximum(-each, 0) for each in corner]
+
+def _largest_of(xp: Any, x: Any, g: Geometry) -> tuple[Any, Any]:
+    """Do as `largest` with planes (planes, *spatial)."""
+    widths = [(0, 0), *[(p, p) for p in g.pad]]
+    best, *rest = _places(pad_with(Variable._of(x, xp.backend, None), widths, -inf)._data, g, g.out)
     small = xp.backend.dtype("uint8" if prod(g.size) <= 256 else "int32")
-    best, *rest = _places(pad_with(Variable._of(x, xp.backend, None), widths, -inf)._data, g, out)
     # Unless something is larger, the first element wins that is not padding. As places rise, the last update counts.
+    inside = [xp.maximum(-each, 0) for each in _corners(xp, g)]
     winner = xp.astype(xp.broadcast_to(_combined(xp, inside, g.size), best.shape), small)
     for place, elements in enumerate(rest, 1):
         winner = xp.maximum(winner, xp.astype(elements > best, small) * place)
         best = xp.maximum(best, elements)
-    within = xp.reshape(_combined(xp, [ramp(0, k) for k in g.size], g.spatial), (prod(g.size),))
-    places = xp.reshape(xp.take(within, xp.reshape(xp.astype(winner, int64), (-1,))), winner.shape)
-    places = _plus(places, _combined(xp, corner, g.spatial))
-    first = ramp(before, before + x.shape[0]) * prod(g.spatial)
-    places = _plus(places, xp.reshape(first, (-1, *[1] * len(out))))
-    return xp.reshape(best, (-1,)), xp.reshape(places, (-1,))
+    return best, winner
+
+
+@rule(extends=True, x=lambda xp, gy, winner, geometry: xp.window_put(gy, winner, geometry))
+def _window_pick(xp: Any, x: Any, /, winner: Any, geometry: Geometry) -> Any:
+    """Take one element of each window, x (n, c, *spatial) to (n, c, *out), at the place in it that `winner` says."""
+    return xp.reshape(xp.take(xp.reshape(x, (-1,)), _indices(xp, winner, geometry)), winner.shape)
+
+
+@rule(extends=True, z=lambda xp, gy, winner, geometry: xp.window_pick(gy, winner, geometry))
+def _window_put(xp: Any, z: Any, /, winner: Any, geometry: Geometry) -> Any:
+    """Add each number to that element of its window which `winner` says, (n, c, *out) to (n, c, *spatial)."""
+    shape = (*z.shape[:2], *geometry.spatial)
+    return xp.reshape(xp.add_rows(xp.reshape(z, (-1,)), _indices(xp, winner, geometry), prod(shape)), shape)
+
+
+def _indices(xp: Any, winner: Any, g: Geometry) -> Any:
+    """Return where the winners stand in all of (n, c, *spatial) as one axis, with one axis."""
+    int64, planes = xp.backend.dtype("int64"), prod(winner.shape[:2])
+    within = xp.reshape(_combined(xp, [_ramp(xp, 0, k) for k in g.size], g.spatial), (-1,))
+    indices = xp.reshape(xp.take(within, xp.reshape(xp.astype(winner, int64), (-1,))), (planes, *g.out))
+    indices = _plus(indices, _combined(xp, _corners(xp, g), g.spatial))
+    first = _ramp(xp, 0, planes) * prod(g.spatial)
+    return xp.reshape(_plus(indices, xp.reshape(first, (-1, *[1] * len(g.out)))), (-1,))
+
+
+def _ramp(xp: Any, start: int, stop: int, step: int = 1) -> Any:
+    return xp.arange(start, stop, step, dtype=xp.backend.dtype("int64"), device=xp.backend.device)
+
+
+def _corners(xp: Any, g: Geometry) -> list[Any]:
+    """Return where windows begin along each axis, which may be in the padding before it."""
+    return [_ramp(xp, -p, n * s - p, s) for n, p, s in zip(g.out, g.pad, g.stride, strict=True)]
 
 
 def _combined(xp: Any, indices: list[Any], shape: Shape) -> Any:

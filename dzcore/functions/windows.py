@@ -5,6 +5,7 @@ for all.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from math import prod
 from operator import index
 from typing import Any, NamedTuple
@@ -35,7 +36,7 @@ class Geometry(NamedTuple):
     @property
     def out(self) -> Shape:
         """How many windows there are along each axis."""
-        return _each(get_conv_outsize, self.spatial, self.size, self.stride, self.pad, self.dilation)
+        return _out(self)
 
     @property
     def padded(self) -> Shape:
@@ -96,6 +97,11 @@ def get_deconv_outsize(size: int, k: int, s: int, p: int, dilation: int = 1) -> 
             f"without the padding (p={p} on both sides)"
         )
     return covered - 2 * p
+
+
+@lru_cache(maxsize=1024)
+def _out(g: Geometry) -> Shape:
+    return _each(get_conv_outsize, g.spatial, g.size, g.stride, g.pad, g.dilation)
 
 
 def in_sizes(out: Shape, size: Shape, stride: Shape, pad: Shape, dilation: Shape) -> Shape:

@@ -14,7 +14,7 @@ from ..errors import DzcoreError, GraphError
 from ..io import atomic_write
 from .engine import reachable
 from .function import Call
-from .node import Fit, Leaf, Node, Part, Value
+from .node import FREED, Fit, Leaf, Node, Part, Value
 from .notebook import printable
 from .transfer import Move
 from .variable import Variable
@@ -154,7 +154,8 @@ def _forms(values: Sequence[Value], outputs: Sequence[Variable]) -> Forms:
     """Find the shapes and dtypes of values, which the graph does not keep, given in the order of their creation.
 
     What was saved for the backward pass tells most of them. Where it does not, a gradient does: it has the shape and
-    dtype of its value, so zeros are sent one step back. The code of a user's Function is not called.
+    dtype of its value, so zeros are sent one step back. The code of a user's Function is not called. A graph that
+    `backward` has freed tells nothing of what is in its middle.
     """
     forms: Forms = {y.node: (y.shape, y.dtype) for y in outputs if y.node is not None}
     for value in reversed(values):  # a value comes after all that was computed from it
@@ -166,10 +167,10 @@ def _forms(values: Sequence[Value], outputs: Sequence[Variable]) -> Forms:
             shape, dtype = forms[value]
             form = shape, value.source.dtype(value.backend.dtype_name(dtype))
             forms.update((edge, form) for edge in value.edges)
-        elif isinstance(value, Call):
+        elif isinstance(value, Call) and value.results is not FREED:
             inputs = (value.function.inputs[i] for i in value.positions)
             forms.update((edge, (x.shape, x.dtype)) for edge, x in zip(value.edges, inputs, strict=False))
-        elif isinstance(value, Node) and value.edges and value in forms:
+        elif isinstance(value, Node) and value.edges and value in forms and value.saved is not FREED:
             forms |= _operands(value, forms)
     return forms
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..backend import Backend, backend_of
 from ..errors import GraphError
 from .modes import recording, using_config
-from .node import Leaf, Node, Value
+from .node import FREED, Leaf, Node, Value
 from .variable import Variable, as_variable, is_scalar
 
 __all__ = ["backward", "grad", "reachable"]
@@ -18,45 +18,61 @@ def sweep(
     create_graph: bool,
     needed: set[Value] | None = None,
     watch: Collection[Value] | None = (),
+    free: bool = False,
 ) -> Iterator[tuple[Value, Any]]:
     """Yield every leaf that the seeds were computed from, and what is in `watch` (None: all), once, with its gradient.
 
-    Gradients are raw arrays, or Variables with `create_graph`. Only values in `needed` are visited, if given.
+    Gradients are raw arrays, or Variables with `create_graph`. Only values in `needed` are visited, if given. With
+    `free` each lets go of what it kept when it has been visited.
     The table of pending gradients is keyed by creation number, which counts down; the smallest is always complete,
     since whoever used a value was created after it.
     """
-    table: dict[int, tuple[Value, Any]] = {}
+    table: dict[int, list[Any]] = {}  # the value, its gradient, and whether that was added up here, for nobody else
     heap: list[int] = []
-    simple = Node if needed is None and not create_graph else None  # the class of nearly all, if nothing is special
+    simple = Node if needed is None and watch is not None and not create_graph else None  # the class of nearly all
     seeds = list(seeds)
     edges: Sequence[Value] = [value for value, _ in seeds]
     gxs: Sequence[Any] = [g for _, g in seeds]
     while True:
-        i = 0
-        for g in gxs:
-            value = edges[i]
-            i += 1
-            if g is None:
-                continue
-            key = value.order
-            if key in table:
-                old = table[key][1]
+        if len(edges) == 1 and (not heap or edges[0].order < heap[0]) and gxs[0] is not None:
+            value, gy = edges[0], gxs[0]  # in a chain the next one is known, and complete
+        else:
+            i = 0
+            for g in gxs:
+                value = edges[i]
+                i += 1
+                if g is None:
+                    continue
+                key = value.order
+                pending = table.get(key)
+                if pending is None:
+                    table[key] = [value, g, False]
+                    heappush(heap, key)
+                    continue
+                old = pending[1]
                 if old.shape != g.shape or old.dtype != g.dtype:
                     raise _disagreement(value, old, g)
-                table[key] = (value, old + g)
-            else:
-                table[key] = (value, g)
-                heappush(heap, key)
-        if not heap:
-            break
-        value, gy = table.pop(heappop(heap))
+                if pending[2]:
+                    old += g  # a new one where it is immutable, as Variables are
+                    pending[1] = old
+                else:
+                    pending[1] = old + g
+                    pending[2] = True
+            gxs = g = old = None  # type: ignore[assignment]  # what was added up need not live on
+            if not heap:
+                break
+            value, gy, _ = table.pop(heappop(heap))
         edges = value.edges
-        if value.__class__ is simple and watch is not None and edges:
+        if value.__class__ is simple and edges:
             gxs = value.plan.pull(value.backend.ops, gy, *value.saved)
+            if free:
+                value.saved = FREED
             continue
         if not edges or watch is None or value in watch:
             yield value, gy
         gxs = value.pull(gy, create_graph, needed) if edges else ()
+        if free:
+            value.free()
         if needed is not None:
             gxs = [g if edge in needed else None for edge, g in zip(edges, gxs, strict=True)]
 
@@ -76,12 +92,18 @@ def _check_backend(g: Any, backend: Backend) -> None:
         raise GraphError(f"a gradient on {own} came out for a value that is on {backend}; compute the loss anew")
 
 
-def backward(y: Variable, retain_grad: bool = False, create_graph: bool = False) -> None:
+def backward(y: Variable, retain_grad: bool = False, create_graph: bool = False, *, retain_graph: bool = False) -> None:
     """Add the gradient of `y` to `grad` of every leaf that it was computed from; also a method, `y.backward()`.
 
     The seed is `y.grad`, or ones. `retain_grad` leaves gradients on the intermediate values as well. With
     `create_graph` the gradients can be differentiated again; they then hold on to the graph until `cleargrad`
     (`dzcore.grad` returns them instead of storing them).
+
+    The arrays that the graph kept are freed on the way, so that it can be differentiated once; `retain_graph` keeps
+    them, and so does `create_graph`.
+
+    Raises:
+        GraphError: there is no graph, it was freed, or a gradient does not fit its value.
     """
     if create_graph and not recording.get():
         with using_config("enable_backprop", True):
@@ -96,25 +118,35 @@ def backward(y: Variable, retain_grad: bool = False, create_graph: bool = False)
         )
     seed = Variable._of(_ones(y), y.backend, None) if y.node.grad is None else y.node.grad
     y.node.grad = None
-    for value, gy in sweep(
-        [(y.node, seed if create_graph else seed._data)], create_graph, watch=None if retain_grad else ()
-    ):
+    seeds = [(y.node, seed if create_graph else seed._data)]
+    free = not (create_graph or retain_graph)
+    for value, gy in sweep(seeds, create_graph, watch=None if retain_grad else (), free=free):
         if isinstance(value, Leaf):
-            _check_backend(gy, value.backend)
-            if gy.shape != value.shape or gy.dtype != value.dtype:
-                raise GraphError(
-                    f"a gradient of shape {gy.shape}, dtype {gy.dtype} came out for a leaf of shape {value.shape}, "
-                    f"dtype {value.dtype}; if its data was replaced meanwhile, compute the loss anew"
-                )
-            if value.grad is not None and (value.grad.shape != gy.shape or value.grad.dtype != gy.dtype):
-                raise GraphError(
-                    f"a gradient of shape {gy.shape}, dtype {gy.dtype} would be added to one of shape "
-                    f"{value.grad.shape}, dtype {value.grad.dtype} from before the data was replaced; cleargrad() first"
-                )
-            g = gy if create_graph else Variable._of(value.backend.xp.asarray(gy), value.backend, None)
-            value.grad = g if value.grad is None else value.grad + g
+            _deliver(value, gy, create_graph)
         elif retain_grad and hasattr(value, "backend"):  # not the call of a Function, whose parts have them
             value.grad = gy if create_graph else Variable._of(value.backend.xp.asarray(gy), value.backend, None)
+
+
+def _deliver(leaf: Leaf, gy: Any, create_graph: bool) -> None:
+    """Add a gradient to that of a leaf: in place where that is a sum that was made here, and nobody has seen it."""
+    _check_backend(gy, leaf.backend)
+    if gy.shape != leaf.shape or gy.dtype != leaf.dtype:
+        raise GraphError(
+            f"a gradient of shape {gy.shape}, dtype {gy.dtype} came out for a leaf of shape {leaf.shape}, "
+            f"dtype {leaf.dtype}; if its data was replaced meanwhile, compute the loss anew"
+        )
+    old = leaf.grad
+    if old is not None and (old.shape != gy.shape or old.dtype != gy.dtype):
+        raise GraphError(
+            f"a gradient of shape {gy.shape}, dtype {gy.dtype} would be added to one of shape "
+            f"{old.shape}, dtype {old.dtype} from before the data was replaced; cleargrad() first"
+        )
+    if old is not None and leaf.owned and not create_graph:
+        old._data += gy
+        return
+    new = gy if create_graph else Variable._of(leaf.backend.xp.asarray(gy), leaf.backend, None)
+    leaf.grad = new if old is None else old + new
+    leaf.owned = old is not None
 
 
 Variable.backward = backward  # type: ignore[assignment]

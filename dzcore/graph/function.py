@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import GraphError, MixedBackendError
 from .modes import recording, using_config
-from .node import Part, Value, next_order
+from .node import FREED, Part, Value, next_order
 from .variable import Variable, as_variable
 
 __all__ = ["Function"]
@@ -20,8 +20,8 @@ class Function:
     input (None where there is no gradient); it may use `self.inputs`, `self.outputs` and whatever `forward` left on
     `self`. Written with dzcore's functions it can itself be differentiated, to any order.
 
-    Inputs and outputs are kept until the graph is released. Every call has a graph of its own: an instance that
-    is called again works on a copy of itself.
+    Inputs and outputs are kept until the graph is freed, and what `forward` leaves on `self` as long as the graph
+    lives. Every call has a graph of its own: an instance that is called again works on a copy of itself.
     """
 
     inputs: tuple[Variable, ...] = ()
@@ -83,6 +83,9 @@ class Call(Value):
         self.grad = None
         self.order = next_order()
         self.orders = [next_order() for _ in outputs]
+
+    def free(self) -> None:
+        self.results = self.function.inputs = FREED
 
     @property
     def name(self) -> str:

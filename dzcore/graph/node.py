@@ -7,17 +7,35 @@ hold only the arrays that their gradients need, so a graph has no cycles and die
 
 from collections.abc import Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import GraphError
 
 if TYPE_CHECKING:
     from ..backend import Backend
     from .rule import Plan
     from .variable import Variable
 
-__all__ = ["Fit", "Leaf", "Node", "Part", "Value", "next_order"]
+__all__ = ["FREED", "Fit", "Leaf", "Node", "Part", "Value", "next_order"]
 
 #: Numbers the values downwards in the order of their creation: what a value was computed from has larger numbers.
 next_order = count(-1, -1).__next__
+
+
+class _Freed:
+    """Stands for what a node kept until `backward` went by; who asks for it is told the remedy."""
+
+    def __iter__(self) -> NoReturn:
+        raise GraphError(
+            "this graph has been differentiated, which freed what it kept; call backward(retain_graph=True) the first "
+            "time, or dzcore.grad, which frees nothing"
+        )
+
+    def __getitem__(self, index: int) -> NoReturn:
+        iter(self)
+
+
+FREED: Any = _Freed()
 
 
 class Value:
@@ -32,6 +50,9 @@ class Value:
     def pull(self, gy: Any, create_graph: bool, needed: "set[Value] | None") -> Sequence[Any]:
         """Return the gradients with respect to the edges, in their order, None for those that are not needed."""
         raise NotImplementedError  # every subclass with edges has its own
+
+    def free(self) -> None:
+        """Let go of the arrays that `pull` needs."""
 
     @property
     def name(self) -> str:
@@ -48,11 +69,13 @@ class Leaf(Value):
     It knows what its gradient must look like: that of the array that its variable holds now.
     """
 
-    __slots__ = ("backend", "dtype", "shape")
+    __slots__ = ("backend", "dtype", "owned", "shape")
+    owned: bool  #: whether `grad` is a sum that the engine made and nobody has seen, so that it may add to it in place
 
     def __init__(self) -> None:
         self.edges = ()
         self.grad = None
+        self.owned = False
         self.order = next_order()
 
     def describe(self, data: Any, backend: "Backend") -> None:
@@ -79,6 +102,9 @@ class Node(Value):
             gradient(xp, gy, *saved) if edge in needed else None
             for edge, gradient in zip(self.edges, plan.gradients, strict=True)
         ]
+
+    def free(self) -> None:
+        self.saved = FREED
 
     @property
     def name(self) -> str:

@@ -12,9 +12,17 @@ backward pass.
 
 A formula stands once and runs at two speeds: on raw arrays with the backend's own `xp` when only numbers are
 wanted, and on Variables with `xp` being dzcore itself when derivatives of the derivative are.
+
+Large arrays should pass through memory once. `fused=True` says that all formulas of a rule are elementwise, so that the
+backend may make one loop of the forward formula, and one of all gradients; and any formula may call an elementwise part
+of itself as `xp.fused(part, x, …)`.
+
+Where gradients share their work, one formula `joint` gives those of all inputs, in a tuple. It may also name `needs`,
+which of them are wanted; what it gives for the others is not looked at.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import update_wrapper
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +34,7 @@ from .modes import recording
 from .node import Fit, Node, Value, next_order
 from .variable import Variable, as_variable, is_scalar, operand
 
-__all__ = ["Plan", "extension", "namespaces", "rule"]
+__all__ = ["Plan", "extension", "fused", "namespaces", "rule"]
 
 #: `variables` is dzcore.functions, which sets itself here; the arrows between the packages point down only.
 namespaces = SimpleNamespace(variables=None)
@@ -46,9 +54,9 @@ class Plan:
         self.name = spec.shown
         arrays = [f"x{i}" for i in range(len(needs))] if spec.variadic else spec.arrays
         needed = [i for i, need in enumerate(needs) if need]
-        formulas = {f"g{i}": spec.formula(i) for i in needed}
+        formulas = {"joint": spec.joint} if spec.joint else {f"g{i}": spec.formula(i) for i in needed}
         wants = [_parameters(formula) for formula in formulas.values()]
-        saved = list(dict.fromkeys(name for names in wants for name in names if name not in ("xp", "gy")))
+        saved = list(dict.fromkeys(name for names in wants for name in names if name not in ("xp", "gy", "needs")))
         #: The names of the arrays that are edges, for pictures; none where there is nothing to tell apart.
         self.operands = [arrays[i] if len(arrays) > 1 else "" for i in needed]
         edges = {arrays[i]: edge for edge, i in enumerate(needed)}
@@ -56,11 +64,27 @@ class Plan:
         self.links = [edges.get(n) if n in arrays else "y" if n == "y" else "" for n in saved]
         # The rest is calls of the formulas with the right arguments, written out: keep(x1, x2, y) -> saved,
         # pull(xp, gy, *saved) -> gradients, and each gradient alone.
-        calls = [f"{g}({', '.join(names)})" for g, names in zip(formulas, wants, strict=True)]
         given = f"lambda {', '.join(['xp', 'gy', *saved])}: "
         self.keep = eval(f"lambda {', '.join([*arrays, 'y', *spec.options])}: ({', '.join([*saved, ''])})")
-        self.pull = eval(given + f"({', '.join([*calls, ''])})", formulas)
+        if spec.joint:
+            alone = [tuple(i == k for k in range(len(needs))) for i in needed]
+            calls = [
+                f"joint({', '.join(str(each) if name == 'needs' else name for name in wants[0])})"
+                for each in [needs, *alone]
+            ]
+            self.pull = eval(given + f"[gxs[i] for gxs in [{calls[0]}] for i in {needed}]", formulas)
+            self.gradients = [eval(given + f"{call}[{i}]", formulas) for i, call in zip(needed, calls[1:], strict=True)]
+            return
+        calls = [f"{g}({', '.join(names)})" for g, names in zip(formulas, wants, strict=True)]
         self.gradients = [eval(given + call, formulas) for call in calls]
+        # What names nothing but gy is a single step, or none; all the rest of a fused rule is one loop.
+        looped = [call for call, names in zip(calls, wants, strict=True) if spec.loops and names != ["gy"]]
+        formulas["loop"] = loop = eval(given + f"({', '.join([*looped, ''])})", formulas)
+        found = {call: f"found[{k}]" for k, call in enumerate(looped)}
+        gradients = f"({', '.join([*[found.get(call, call) for call in calls], ''])})"
+        loop.__qualname__ = f"{spec.name}_gradient"
+        call_loop = f"xp.fused(loop, {', '.join(['gy', *saved])})"
+        self.pull = eval(given + (f"[{gradients} for found in [{call_loop}]][0]" if looped else gradients), formulas)
 
     def variables(self, node: Node) -> tuple[Any, list[Any]]:
         """Return the namespace of Variables, and what the node saved as Variables that hang where they came from."""
@@ -80,6 +104,11 @@ class Plan:
         return namespaces.variables, values
 
 
+def fused(formula: Callable[..., Any], *inputs: Any) -> Any:
+    """Call an elementwise formula on Variables: `xp.fused` where derivatives of the derivative are wanted."""
+    return formula(namespaces.variables, *inputs)
+
+
 def _parameters(function: Callable[..., Any]) -> list[str]:
     """Return the names of a function's parameters, without importing inspect."""
     if isinstance(function, _Positioned):
@@ -91,13 +120,23 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
 class Spec:
     """What a rule says of itself: the names of its arrays and options, and its formulas."""
 
-    def __init__(self, forward: Callable[..., Any], gradients: Mapping[str, Gradient], elementwise: bool) -> None:
+    def __init__(
+        self,
+        forward: Callable[..., Any],
+        gradients: Mapping[str, Gradient],
+        joint: Gradient | None = None,
+        elementwise: bool = False,
+    ) -> None:
         code = forward.__code__
         names = code.co_varnames
         self.name = self.shown = forward.__name__.lstrip("_")
         self.forward = forward
         self.elementwise = elementwise
         self.gradients = gradients
+        self.joint = joint
+        self.differentiable = bool(gradients or joint)
+        self.fused = False
+        self.loops = False  #: whether this is the form for large arrays of a rule that is fused
         self.variadic = bool(code.co_flags & 0x04)  # `*arrays`
         last = code.co_posonlyargcount or code.co_argcount
         self.arrays = list(names[1:last])
@@ -110,6 +149,21 @@ class Spec:
             (shared,) = self.gradients.values()
             return _Positioned(shared, i)
         return self.gradients[self.arrays[i]]
+
+    def looping(self, extends: bool) -> "Spec":
+        """Return the form for large arrays: the forward formula is one loop of the backend, and so are the gradients.
+
+        A function that extends xp may be the backend's own instead.
+        """
+        spec, formula = copy(self), self.forward
+        spec.plans, spec.loops = {}, True
+
+        def forward(xp: Any, *inputs: Any) -> Any:
+            own = getattr(xp.backend, spec.name, None) if extends else None
+            return (own or xp.backend.fuse(formula))(*inputs)
+
+        spec.forward = forward
+        return spec
 
     def plan(self, *needs: bool) -> Plan:
         try:
@@ -152,27 +206,36 @@ def _extend(name: str, forward: Callable[..., Any]) -> None:
 
 
 def rule(
-    *, extends: bool = False, elementwise: bool = False, shown: str | None = None, **gradients: Gradient
+    *,
+    extends: bool = False,
+    elementwise: bool = False,
+    fused: bool = False,
+    shown: str | None = None,
+    joint: Gradient | None = None,
+    **gradients: Gradient,
 ) -> Callable[[Callable[..., Any]], Apply]:
     """Turn `forward(xp, *arrays, **options)` into a differentiable function of Variables.
 
-    `elementwise` lets the arrays broadcast and promote against each other. With `extends`, other rules may call the
-    forward function as `xp.name(...)`. `shown` is what pictures of the graph call it. Every array that can carry a
-    gradient needs a formula in `gradients`.
+    `elementwise` lets the arrays broadcast and promote against each other. With `fused`, large arrays are computed by
+    what `Backend.fuse` makes of the formulas, all of which are elementwise and depend on their arguments only; options
+    are given by position then. With `extends`, other rules may call the forward function as `xp.name(...)`. `shown` is
+    what pictures of the graph call it. Every array that can carry a gradient needs a formula in `gradients`, unless
+    there is `joint`, one for all.
     """
 
     def decorate(forward: Callable[..., Any]) -> Apply:
-        spec = Spec(forward, gradients, elementwise)
-        spec.shown = shown or spec.name
-        if extends:
-            _extend(spec.name, forward)
-            name = spec.name  # called by its name, for the backend may have its own
-            spec.forward = lambda xp, *inputs, **named: getattr(xp, name)(*inputs, **named)
+        spec = Spec(forward, gradients, joint, elementwise)
+        spec.shown, spec.fused = shown or spec.name, fused
         form = _general
         if not spec.variadic:
             plain = {1: _unary, 2: _binary}
             form = ({1: _unary_with_options} if spec.options else plain).get(len(spec.arrays), _general)
-        apply = form(spec)
+        large = form(spec.looping(extends), None) if fused else None
+        if extends:
+            _extend(spec.name, forward)
+            name = spec.name  # called by its name, for the backend may have its own
+            spec.forward = lambda xp, *inputs, **named: getattr(xp, name)(*inputs, **named)
+        apply = form(spec, large)
         update_wrapper(apply, forward)
         del apply.__wrapped__  # type: ignore[attr-defined]  # its signature begins with xp, which callers do not give
         apply.spec = spec  # type: ignore[attr-defined]
@@ -181,12 +244,13 @@ def rule(
     return decorate
 
 
-# Application: one thing in four forms. The first three carry nearly every call, and are written out for speed.
+# Application: one thing in four forms. The first three carry nearly every call, and are written out for speed. `large`
+# is what takes over where the backend's loops are faster.
 
 
-def _unary(spec: Spec) -> Apply:
+def _unary(spec: Spec, large: Apply | None) -> Apply:
     forward = spec.forward
-    differentiable = bool(spec.gradients)
+    differentiable = spec.differentiable
     plan: Plan | None = None  # compiled at the first use, to keep `import dzcore` quick
 
     def apply(x: Any) -> Variable:
@@ -195,7 +259,10 @@ def _unary(spec: Spec) -> Apply:
             x = as_variable(x)
         backend = x.backend
         data = x._data
-        y = forward(backend.ops, data)
+        ops = backend.ops
+        if large is not None and (size := ops.fuses_from) is not None and data.size >= size:
+            return large(x)
+        y = forward(ops, data)
         if type(y) is not type(data):
             y = backend.xp.asarray(y)
         result = new(Variable)
@@ -220,16 +287,19 @@ def _unary(spec: Spec) -> Apply:
     return apply
 
 
-def _unary_with_options(spec: Spec) -> Apply:
+def _unary_with_options(spec: Spec, large: Apply | None) -> Apply:
     forward = spec.forward
-    differentiable = bool(spec.gradients)
+    differentiable = spec.differentiable
 
     def apply(x: Any, *options: Any) -> Variable:
         if not isinstance(x, Variable):
             x = as_variable(x)
         backend = x.backend
         data = x._data
-        y = forward(backend.ops, data, *options)
+        ops = backend.ops
+        if large is not None and (size := ops.fuses_from) is not None and data.size >= size:
+            return large(x, *options)
+        y = forward(ops, data, *options)
         if type(y) is not type(data):
             y = backend.xp.asarray(y)
         result = Variable._of(y, backend, None)
@@ -253,7 +323,7 @@ def _node(plan: Plan, edges: tuple[Value, ...], saved: tuple[Any, ...], backend:
     return node
 
 
-def _binary(spec: Spec) -> Apply:
+def _binary(spec: Spec, large: Apply | None) -> Apply:
     forward = spec.forward
     elementwise = spec.elementwise
     both: Plan | None = None
@@ -264,7 +334,7 @@ def _binary(spec: Spec) -> Apply:
         nonlocal both, first, second
         if isinstance(x1, Variable):
             backend = x1.backend
-            data1 = x1._data
+            data1 = lead = x1._data
             edge1 = x1.node
             if isinstance(x2, Variable):
                 if x2.backend is not backend:
@@ -284,10 +354,17 @@ def _binary(spec: Spec) -> Apply:
             backend = x2.backend
             data1 = operand(x1, backend, spec.name)
             edge1 = None
-            data2 = x2._data
+            data2 = lead = x2._data
             edge2 = x2.node
             aligned = is_scalar(data1) or (data1.shape == data2.shape and data1.dtype == data2.dtype)
-        y = forward(backend.ops, data1, data2)
+        ops = backend.ops
+        if (
+            large is not None
+            and (size := ops.fuses_from) is not None
+            and (lead.size >= size or (not aligned and (data1.size >= size or data2.size >= size)))
+        ):
+            return large(x1, x2)
+        y = forward(ops, data1, data2)
         if type(y) is not type(data1) and type(y) is not type(data2):
             y = backend.xp.asarray(y)
         result = new(Variable)
@@ -318,7 +395,7 @@ def _binary(spec: Spec) -> Apply:
     return apply
 
 
-def _general(spec: Spec) -> Apply:
+def _general(spec: Spec, large: Apply | None) -> Apply:
     forward = spec.forward
     count = len(spec.arrays)
     elementwise = spec.elementwise
@@ -334,11 +411,18 @@ def _general(spec: Spec) -> Apply:
         if any(x.backend is not backend for x in variables):
             raise _mixed(spec, inputs)
         arrays = [x._data if isinstance(x, Variable) else operand(x, backend, spec.name) for x in inputs]
-        y = forward(backend.ops, *arrays, *options, **named)
+        ops = backend.ops
+        if (
+            large is not None
+            and (size := ops.fuses_from) is not None
+            and any(not is_scalar(data) and data.size >= size for data in arrays)
+        ):
+            return large(*inputs, *options, **named)
+        y = forward(ops, *arrays, *options, **named)
         if type(y) is not type(variables[0]._data):
             y = backend.xp.asarray(y)
         result = Variable._of(y, backend, None)
-        if spec.gradients and any(x.node is not None for x in variables) and recording.get():
+        if spec.differentiable and any(x.node is not None for x in variables) and recording.get():
             edges = [x.node if isinstance(x, Variable) else None for x in inputs]
             plan = spec.plan(*[edge is not None for edge in edges])
             fitted = [

@@ -182,7 +182,12 @@ class Variable:
     @property
     def grad(self) -> "Variable | None":
         """The gradient that `backward` left here, or None. It adds up until `cleargrad`."""
-        return None if self.node is None else self.node.grad
+        node = self.node
+        if node is None:
+            return None
+        if isinstance(node, Leaf):
+            node.owned = False  # from now on somebody else may hold it
+        return node.grad
 
     @grad.setter
     def grad(self, grad: Any) -> None:
@@ -301,7 +306,9 @@ class Variable:
 
     if TYPE_CHECKING:  # installed by the engine, and by dzcore.functions, which knows the rules
 
-        def backward(self, retain_grad: bool = False, create_graph: bool = False) -> None: ...
+        def backward(
+            self, retain_grad: bool = False, create_graph: bool = False, *, retain_graph: bool = False
+        ) -> None: ...
         def __add__(self, other: Any) -> "Variable": ...
         def __radd__(self, other: Any) -> "Variable": ...
         def __sub__(self, other: Any) -> "Variable": ...

@@ -36,8 +36,8 @@ class Recurrent(Layer):
         "h",
     )  #: the parts of the state: attributes, None at the beginning; the output is first
     h: Variable | None
-    #: From x W + b (n, gates · hidden_size) and the parts of the old state to those of the new one.
-    step: Callable[..., tuple[Variable, ...]]
+    #: From xs (steps, n, in_size) and the state to every h, and the other parts of the last state.
+    steps: Callable[..., tuple[Variable, ...]]
 
     def __init__(self, hidden_size: int, in_size: int | None = None, dtype: Any = "float32") -> None:
         self.hidden_size = _positive("hidden_size", hidden_size)
@@ -57,7 +57,9 @@ class Recurrent(Layer):
         x = as_variable(x)
         if x.ndim != 2:
             raise ValueError(f"x has shape {x.shape}; a step takes (n, in_size), and sequence() takes whole sequences")
-        return self._advance(self.x2h(x))
+        self._advance(F.expand_dims(x, 0))
+        assert self.h is not None
+        return self.h
 
     def sequence(self, xs: Any) -> Variable:
         """Take all steps of xs (steps, n, in_size), and return every h: (steps, n, hidden_size).
@@ -67,29 +69,33 @@ class Recurrent(Layer):
         xs = as_variable(xs)
         if xs.ndim != 3 or not xs.shape[0]:
             raise ValueError(f"xs has shape {xs.shape}; it must be (steps, n, in_size) with one step at least")
-        steps, n, _ = xs.shape
-        a = self.x2h(F.reshape(xs, (steps * n, xs.shape[2])))
-        return F.stack([self._advance(part) for part in F.split(a, steps)])
+        return self._advance(xs)
 
-    def _advance(self, a: Variable) -> Variable:
-        new = self.step(a, *[self._present(part, a) for part in self.carried])
-        for part, value in zip(self.carried, new, strict=True):
+    def _advance(self, xs: Variable) -> Variable:
+        if any(p._data is None for p in self.params()):
+            if not xs.shape[2]:
+                raise ValueError(f"xs has shape {xs.shape}; a layer without in_size takes its size from the last axis")
+            self.x2h._start(xs.shape[2], xs.backend)
+            self.h2h._start(self.hidden_size, xs.backend)
+        hs, *others = self.steps(xs, *[self._present(part, xs) for part in self.carried])
+        for part, value in zip(self.carried, (hs[-1], *others), strict=True):
             setattr(self, part, value)
-        return new[0]
+        return hs
 
-    def _present(self, part: str, a: Variable) -> Variable:
-        """Return a part of the state, for the step to which a belongs."""
+    def _present(self, part: str, xs: Variable) -> Variable:
+        """Return a part of the state, for the steps of xs."""
         value = getattr(self, part)
-        shape = (a.shape[0], self.hidden_size)
+        shape = (xs.shape[1], self.hidden_size)
         if value is None:
-            return Variable._of(a.backend.xp.zeros(shape, dtype=a.dtype, device=a.backend.device), a.backend, None)
+            zeros = xs.backend.xp.zeros(shape, dtype=self.h2h.W.dtype, device=xs.backend.device)
+            return Variable._of(zeros, xs.backend, None)
         value = as_variable(value)
         if value.shape != shape:
             raise ValueError(
                 f"the state {part} has shape {value.shape} and this step needs {shape}; call reset_state() before a "
                 f"batch of another size"
             )
-        return value.to(a.backend)
+        return value.to(xs.backend)
 
 
 class RNN(Recurrent):
@@ -100,9 +106,9 @@ class RNN(Recurrent):
 
     gates = 1
 
-    def step(self, a: Variable, h: Variable) -> tuple[Variable, ...]:
-        """Return h'."""
-        return (F.tanh(a + self.h2h(h)),)
+    def steps(self, xs: Variable, h: Variable) -> tuple[Variable, ...]:
+        """Return every h'."""
+        return (F.rnn(xs, self.x2h.W, self.x2h.b, self.h2h.W, h),)
 
 
 class LSTM(Recurrent):
@@ -120,11 +126,9 @@ class LSTM(Recurrent):
     carried = ("h", "c")
     c: Variable | None
 
-    def step(self, a: Variable, h: Variable, c: Variable) -> tuple[Variable, ...]:
-        """Return h' and c'."""
-        f, i, o, u = F.split(a + self.h2h(h), 4, axis=1)
-        c = F.sigmoid(f) * c + F.sigmoid(i) * F.tanh(u)
-        return F.sigmoid(o) * F.tanh(c), c
+    def steps(self, xs: Variable, h: Variable, c: Variable) -> tuple[Variable, ...]:
+        """Return every h' and the last c'."""
+        return F.lstm(xs, self.x2h.W, self.x2h.b, self.h2h.W, h, c)
 
 
 class GRU(Recurrent):
@@ -141,13 +145,9 @@ class GRU(Recurrent):
     gates = 3
     one_bias = False
 
-    def step(self, a: Variable, h: Variable) -> tuple[Variable, ...]:
-        """Return h'."""
-        xr, xz, xn = F.split(a, 3, axis=1)
-        hr, hz, hn = F.split(self.h2h(h), 3, axis=1)
-        z = F.sigmoid(xz + hz)
-        n = F.tanh(xn + F.sigmoid(xr + hr) * hn)
-        return (n + z * (h - n),)
+    def steps(self, xs: Variable, h: Variable) -> tuple[Variable, ...]:
+        """Return every h'."""
+        return (F.gru(xs, self.x2h.W, self.x2h.b, self.h2h.W, self.h2h.b, h),)
 
 
 # Together ------------------------------------------------------------------------------------------------------------

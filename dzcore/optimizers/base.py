@@ -1,6 +1,7 @@
 """Optimizer: the loop over parameters that every update rule shares."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -89,9 +90,12 @@ class Optimizer(Stateful):
                     param.grad = grad.detach()
             for hook in self.hooks:
                 hook(params)
+            update_one: Callable[[Parameter], None] = self.update_one
+            if type(self).update_one is Optimizer.update_one:  # the same numbers for all; a subclass may vary them
+                update_one = partial(self._apply, self._plain_numbers())
             for param in params:
                 if param.grad is not None:
-                    self.update_one(param)
+                    update_one(param)
         finally:
             if self.hooks:
                 for param, grad in pairs:
@@ -99,6 +103,13 @@ class Optimizer(Stateful):
 
     def update_one(self, param: Parameter) -> None:
         """Apply the rule to one parameter."""
+        self._apply(self._plain_numbers(), param)
+
+    def _plain_numbers(self) -> list[float]:
+        # NumPy's float64 is no Python number: it would make float64 of everything.
+        return [n if type(n) is int else float(n) for n in self.numbers()]
+
+    def _apply(self, numbers: list[float], param: Parameter) -> None:
         backend, data = param.backend, param._data
         home, state = self._arrays.get(param.node, (None, ()))  # type: ignore[arg-type]  # a parameter has one
         if home is not backend:
@@ -112,8 +123,6 @@ class Optimizer(Stateful):
                 f"a new Parameter, or a new optimizer, begins anew"
             )
         grad = param.grad._data  # type: ignore[union-attr]  # update skips parameters without
-        # NumPy's float64 is no Python number: it would make float64 of everything.
-        numbers = [n if type(n) is int else float(n) for n in self.numbers()]
         new, *rest = backend.update(self.formula, (data, *state), grad, *numbers)
         if new.dtype != data.dtype:  # some libraries make float32 of bfloat16 and a number
             raise TypeError(

@@ -28,7 +28,11 @@ class WeightDecay:
     def __call__(self, params: list[Parameter]) -> None:
         for param in params:
             if param.grad is not None:
-                _replace(param, param.grad._data + param._data * self.rate)
+                _replace(param, param.backend.ops.fused(_decayed, param.grad._data, param._data, self.rate))
+
+
+def _decayed(xp: Any, g: Any, p: Any, rate: float) -> Any:
+    return g + p * rate
 
 
 class ClipGrad:

@@ -27,6 +27,7 @@ class JaxBackend(Backend):
 
     name = "jax"
     api_version = (1, 0)
+    fuses_from = 1  # a call costs the same for any size
 
     @classmethod
     def why_unavailable(cls) -> str | None:
@@ -85,7 +86,7 @@ class JaxBackend(Backend):
         return philox.words(seed, position, count, self.device)
 
     def fuse(self, formula: Callable[..., Any]) -> Callable[..., Any]:
-        return _compiled(formula, self.xp)
+        return _compiled(formula, self.ops)
 
     def update(self, formula: Callable[..., Any], targets: tuple[Any, ...], *inputs: Any) -> tuple[Any, ...]:
         return tuple(self.fuse(formula)(*targets, *inputs))
@@ -102,7 +103,7 @@ class JaxBackend(Backend):
         return _compiled(EXTENSIONS["cross_entropy_gradient"], self.ops)(gy, x, t)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _compiled(formula: Callable[..., Any], xp: Any, static: Sizes = ()) -> Callable[..., Any]:
     """Compile `formula(xp, …)`, once for each shape and dtype; numbers are arguments, so new ones compile nothing."""
     call = jax.jit(formula, static_argnums=(0, *static))

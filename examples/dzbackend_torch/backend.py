@@ -105,7 +105,7 @@ class TorchBackend(Backend):
     def update(self, formula: Callable[..., Any], targets: tuple[Any, ...], *inputs: Any) -> tuple[Any, ...]:
         """Write the results over the targets, whose memory is in the cache by then."""
         own = {target.data_ptr() for target in targets}
-        results = [new.clone() if new.data_ptr() in own else new for new in formula(self.xp, *targets, *inputs)]
+        results = [new.clone() if new.data_ptr() in own else new for new in formula(self.ops, *targets, *inputs)]
         for target, new in zip(targets, results, strict=True):
             target.copy_(new)
         return targets

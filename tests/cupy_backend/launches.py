@@ -25,6 +25,14 @@ def main() -> None:
         optimizer.update()  # makes the state
         return optimizer.update
 
+    whole = dzcore.Variable(xp.ones((40, 10), dtype=xp.float32) * 0.4)
+    ones = xp.ones_like(whole.data)
+
+    def forward_and_backward(name, function):
+        y = function(whole)
+        pull, saved = y.node.plan.pull, y.node.saved
+        return {name: lambda: function(whole), f"{name} gradient": lambda: pull(backend.ops, ones, *saved)}
+
     rules = ("SGD", "MomentumSGD", "AdaGrad", "AdaDelta", "Adam", "AdamW")
     cases = {
         "random_bits": lambda: backend.random_bits(1, 3, 1000),
@@ -35,6 +43,11 @@ def main() -> None:
         "windows": lambda: backend.windows(x.data, (3, 3), (1, 1), (1, 1)),
         "windows_adjoint": lambda: backend.windows_adjoint(columns, (6, 6), (3, 3), (1, 1), (1, 1)),
         "index_add": lambda: backend.index_add(4, index, rows),
+        **{
+            key: case
+            for name, function in elementwise(F, whole).items()
+            for key, case in forward_and_backward(name, function).items()
+        },
         **{name: update(getattr(optimizers, name)) for name in rules},
     }
     for name, case in cases.items():
@@ -42,6 +55,21 @@ def main() -> None:
         mark(name)
         case()
         mark("between")
+
+
+def elementwise(F, x):
+    """Return what is one kernel forward, and one backward."""
+    names = ("sigmoid", "relu", "leaky_relu", "softplus", "elu", "silu", "gelu", "tanh", "exp", "log", "asin", "atanh")
+    t, row = x.detach(), x[0]
+    return {
+        **{name: getattr(F, name) for name in names},
+        "cube": lambda x: x**3,
+        "clip": lambda x: F.clip(x, 0.0),
+        "huber": lambda x: F.huber_loss(x, t, reduction="none"),
+        "sigmoid losses": lambda x: F.sigmoid_cross_entropy(x, t, reduction="none"),
+        "binary losses": lambda x: F.binary_cross_entropy(x, t, reduction="none"),
+        "scale and shift": lambda x: F.norm._scale_and_shift(x, row, row),
+    }
 
 
 def mark(name: str) -> None:

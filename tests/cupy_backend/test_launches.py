@@ -14,6 +14,8 @@ pytestmark = pytest.mark.skipif(not emulated, reason="the emulator counts launch
 
 ONE = ["random_bits", "cross_entropy", "cross_entropy_gradient", "loss", "windows_adjoint", "index_add", "SGD",
        "MomentumSGD", "AdaGrad", "AdaDelta", "Adam", "AdamW"]  # fmt: skip
+FUSED = ["sigmoid", "relu", "leaky_relu", "softplus", "elu", "silu", "gelu", "tanh", "exp", "log", "asin", "atanh",
+         "cube", "clip", "huber", "sigmoid losses", "binary losses", "scale and shift"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +40,17 @@ def test_it_is_one_kernel(name, launches):
     assert len(launches[name]) == 1, launches[name]
 
 
+@pytest.mark.parametrize("name", [each for name in FUSED for each in (name, f"{name} gradient")])
+def test_a_fused_rule_is_one_kernel_forward_and_one_backward(name, launches):
+    assert len(launches[name]) == 1, launches[name]
+
+
 def test_windows_are_a_view(launches):
     assert launches["windows"] == []
 
 
 def test_dropout_is_the_bits_and_one_kernel(launches):
-    assert launches["dropout"] == ["philox", "dz__masked"]
+    assert launches["dropout"] == ["philox", "dz__dropped"]
 
 
 def test_a_kernel_has_the_name_of_its_formula(launches):

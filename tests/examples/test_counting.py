@@ -160,7 +160,7 @@ def test_report() -> None:
     lines = [line.split() for line in backend.report().splitlines()]
     assert lines == [
         ["operation", "calls", "MB", "in", "and", "out", "share"],
-        ["exp", "1", "0.8", "49.9%"],
+        ["fuse", "exp", "1", "0.8", "49.9%"],
         ["sum", "1", "0.4", "25.2%"],
         ["ones", "1", "0.4", "24.9%"],
         ["all", "3", "1.6", "100.0%"],

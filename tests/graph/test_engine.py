@@ -143,7 +143,7 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 
 @pytest.mark.parametrize("create_graph", [False, True])
 def test_depth(work: dict[str, int], create_graph: bool) -> None:
-    """A chain of 100,000 operations needs one heap entry an operation, no recursion, and dies without any either."""
+    """A chain of 100,000 operations needs no heap and no recursion, and dies without recursion either."""
     depth = 100_000 if not create_graph else 20_000
     x = Variable(np.ones(()))
     y = x
@@ -151,9 +151,8 @@ def test_depth(work: dict[str, int], create_graph: bool) -> None:
         y = -y
     (gx,) = grad(y, x, create_graph=create_graph)
     assert float(gx) == 1.0
-    assert work == {"push": depth + 1, "pop": depth + 1, "pull": depth}
     y.backward(create_graph=create_graph)
-    assert work["push"] == work["pop"] == 2 * (depth + 1)
+    assert work == {"push": 0, "pop": 0, "pull": depth * (2 if create_graph else 1)}
     del y, gx
     x.cleargrad()
 
@@ -164,9 +163,9 @@ def test_width(work: dict[str, int]) -> None:
     x = Variable(np.ones(2))
     y = x * 1.0
     total = sum((y * float(i) for i in range(1, width)), start=y * 0.0)
-    total.backward()
+    total.backward(retain_graph=True)
     assert x.grad.data.tolist() == [width * (width - 1) / 2] * 2
-    assert work["push"] == work["pop"] == 2 * width + 1  # products, sums, y and x
+    assert work["push"] == work["pop"] <= 2 * width  # products, sums and y
     (gx,) = grad(total, x)
     assert gx.data.tolist() == x.grad.data.tolist()
     assert work["pull"] == 2 * width
@@ -180,7 +179,7 @@ def test_diamonds(work: dict[str, int]) -> None:
         y = y + y
     y.backward()
     assert float(x.grad) == 2.0**1000
-    assert work["push"] == 1001
+    assert work["push"] == 1000
 
 
 def test_a_wide_concat(work: dict[str, int]) -> None:
@@ -188,7 +187,7 @@ def test_a_wide_concat(work: dict[str, int]) -> None:
     y = dzcore.sum(dzcore.concat(xs) ** 2)
     y.backward()
     assert [float(x.grad.data[0]) for x in xs] == [2.0 * i for i in range(4000)]
-    assert work["push"] == 4003
+    assert work["push"] == 4000
 
 
 # Memory --------------------------------------------------------------------------------------------------------------
@@ -357,7 +356,7 @@ def test_retain_grad(backend: Backend, create_graph: bool) -> None:
     h = x * x
     k = h[None] * 3.0
     y = dzcore.sum(k)
-    y.backward(create_graph=create_graph)
+    y.backward(create_graph=create_graph, retain_graph=True)
     assert h.grad is k.grad is y.grad is None
     y.backward(retain_grad=True, create_graph=create_graph)
     for v, expected in ((h, 3.0), (k, [1.0]), (y, 1.0)):
@@ -381,7 +380,7 @@ def test_the_seed_is_grad_or_ones(backend: Backend) -> None:
     x = Variable([1.0, 2.0])
     y = x * 2.0
     y.grad = Variable([1.0, 10.0])
-    y.backward()
+    y.backward(retain_graph=True)
     assert_close(x.grad, [2.0, 20.0])
     assert y.grad is None
     y.backward()
@@ -401,7 +400,7 @@ def test_a_leaf_whose_data_was_replaced_by_another_shape() -> None:
     y = x * 3.0
     x.data = np.ones(3)
     with pytest.raises(GraphError, match=r"shape \(2,\).*leaf of shape \(3,\)"):
-        y.backward()
+        y.backward(retain_graph=True)
     with pytest.raises(GraphError, match=r"shape \(2,\).*input 0 of shape \(3,\)"):
         grad(y, x)
 

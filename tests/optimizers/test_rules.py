@@ -685,3 +685,38 @@ def test_a_dtype_that_the_library_cannot_keep_is_refused(numpy_backend):
     with pytest.raises(TypeError, match="came out as float32; keep this parameter in float32"):
         SGD(0.1).setup([p]).update()
     assert numpy_backend.dtype_name(p.dtype) == "bfloat16"
+
+
+def test_the_numbers_of_a_step_are_computed_once_after_the_hooks():
+    seen = []
+
+    class Watched(SGD):
+        def numbers(self):
+            seen.append(self.lr)
+            return super().numbers()
+
+    params = [Parameter([1.0]) for _ in range(3)]
+    optimizer = Watched(1.0).setup(params)
+    for lr in (0.5, 0.25):
+        optimizer.hooks = [lambda params, lr=lr: setattr(optimizer, "lr", lr)]
+        for p in params:
+            p.grad = dzcore.ones(1)
+        optimizer.update()
+    assert seen == [0.5, 0.25]
+    assert [p.data.tolist() for p in params] == [[0.25]] * 3
+    optimizer.lr = 1.0
+    optimizer.update_one(params[0])
+    assert params[0].data.tolist() == [-0.75]
+
+
+def test_a_subclass_may_vary_the_numbers_from_parameter_to_parameter():
+    class Halving(SGD):
+        def update_one(self, param):
+            super().update_one(param)
+            self.lr /= 2
+
+    params = [Parameter([0.0]) for _ in range(3)]
+    for p in params:
+        p.grad = dzcore.ones(1)
+    Halving(1.0).setup(params).update()
+    assert [p.data.tolist() for p in params] == [[-1.0], [-0.5], [-0.25]]

@@ -75,6 +75,10 @@ def _dropped(xp: Any, x: Any, keep: Any, scale: Any) -> Any:
     return x * (xp.astype(keep < 0.25, x.dtype) * scale)
 
 
+def _drawn(xp: Any, words: Any, threshold: Any) -> Any:
+    return xp.where(words < threshold, xp.astype(words, xp.float32) * 0.5, 0.0)
+
+
 def _sigmoid(xp: Any, x: Any) -> Any:
     return 1.0 / (1.0 + xp.exp(-xp.clip(x, -9.0, 9.0)))
 
@@ -101,9 +105,13 @@ FUSED = [
     Formula("square-root", lambda xp, x: xp.sqrt(xp.abs(x)), 1, only=("float16", "float32", "float64")),
     Formula("power", lambda xp, x: x**2 + x**0.5, 1, positive=True, only=("float32", "float64")),
     Formula("exp-log", lambda xp, x: xp.exp(x) + xp.log(xp.abs(x)), 1, only=("float32", "float64")),
+    Formula("near-zero", lambda xp, x: xp.expm1(x) + xp.log1p(xp.abs(x)), 1, only=("float32", "float64")),
+    Formula("log-sum", lambda xp, x, y: xp.logaddexp(x, y), 2, only=("float32", "float64")),
+    Formula("hyperbolic", lambda xp, x: xp.tanh(x) * xp.tanh(x * 0.001), 1, only=("float32", "float64")),
     Formula("gelu", _gelu, 1, positive=True),
     Formula("sigmoid", _sigmoid, 1),
     Formula("bits", lambda xp, w: xp.where(w < 50, w * 2, 7), 1, exact=True, only=("int32", "int64", "uint32")),
+    Formula("drawn", _drawn, 1, (50,), exact=True, only=("int32", "int64", "uint32")),
     Formula("mask", lambda xp, m, n: xp.where(m | ~n, n, m & n), 2, exact=True, only=("bool",)),
 ]
 

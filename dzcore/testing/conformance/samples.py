@@ -109,11 +109,28 @@ def _known(backend: Backend, dtype: str) -> tuple[Any, ...]:
     return x, y, send(backend, [1.0, 4.0], (1, 2), dtype), (0,)
 
 
+def _sum_and_largest(xp: Any, x: Any, y: Any) -> tuple[Any, ...]:
+    return x + y, xp.maximum(x, y)
+
+
+def _into(rows: int, columns: int, places: int, dtypes: tuple[str, ...] = COMPUTED) -> Sample:
+    """Return columns of one array and rows of another, and such columns as places for the first of the results."""
+
+    def make(backend: Backend, dtype: str) -> tuple[Any, ...]:
+        both = send(backend, _wave(2 * rows * columns), (rows, 2 * columns), dtype)
+        x, y = both[:, columns:], send(backend, _wave(rows * columns)[::-1], (rows, columns), dtype)
+        free = send(backend, _wave(2 * rows * columns), (rows, 2 * columns), dtype)
+        out = free[:, :columns], free[:, columns:]
+        return (*out[:places], *[None] * (2 - places)), _sum_and_largest, x, y
+
+    return Sample(make, dtypes=dtypes)
+
+
 def _windowed(channels: int, o: int, geometry: Geometry) -> dict[str, tuple[int, ...]]:
     """Return the shapes of what stands on both sides of windows."""
     g = geometry
     return {"x": (2, channels, *g.spatial), "W": (o, channels // g.groups, *g.size), "z": (2, o, *g.out),
-            "columns": (2, channels, *g.size, *g.out), "sums": (2, channels, *g.out)}  # fmt: skip
+            "b": (o,), "columns": (2, channels, *g.size, *g.out), "sums": (2, channels, *g.out)}  # fmt: skip
 
 
 #: Channels in and out, and how windows lie: with padding, steps, gaps, leftovers, groups; along one, two, three axes.
@@ -142,6 +159,38 @@ def _on_windows(*names: str, exact: bool = False) -> list[Sample]:
         return Sample(make, exact, ONE if large else COMPUTED)
 
     return [sample(c, o, g, large=c == 9) for c, o, g in _WINDOWED]
+
+
+#: How windows of pooling lie: apart, with gaps, overlapping, with padding, of one place; along one, two, three axes.
+_POOLED = [
+    Geometry((5, 4), (3, 2), (1, 1), (0, 0), (1, 1)),
+    Geometry((6, 7), (2, 3), (2, 3), (1, 0), (1, 1)),
+    Geometry((7, 7), (3, 3), (2, 2), (1, 1), (1, 1)),
+    Geometry((6,), (2,), (3,), (0,), (1,)),
+    Geometry((4, 2, 5), (2, 1, 3), (2, 1, 2), (0, 0, 1), (1, 1, 1)),
+    Geometry((3, 3), (1, 1), (2, 1), (0, 0), (1, 1)),
+    Geometry((17, 17), (17, 17), (1, 1), (0, 0), (1, 1)),
+    Geometry((48, 40), (2, 2), (2, 2), (0, 0), (1, 1)),
+    Geometry((48, 41), (3, 3), (1, 2), (1, 1), (1, 1)),
+]
+
+
+def _pooled(name: str) -> list[Sample]:
+    """Return samples of functions of x or of numbers of windows, of what won in these, and a geometry."""
+
+    def sample(g: Geometry) -> Sample:
+        def make(backend: Backend, dtype: str) -> tuple[Any, ...]:
+            shape = (2, 3, *g.spatial)
+            numbers = [inf if i % 31 == 7 else -inf if i % 3 else w for i, w in enumerate(_wave(prod(shape)))]
+            x = send(backend, numbers, shape, dtype)
+            if name == "x":
+                return x, g
+            values, winner = backend.ops.largest(x, g)
+            return (x if name == "pick" else values), winner, g
+
+        return Sample(make, dtypes=COMPUTED if prod(g.spatial) < 1000 else ONE)
+
+    return [sample(g) for g in _POOLED]
 
 
 #: By the function's name; what stands behind a blank is a label.
@@ -184,11 +233,17 @@ SAMPLES: dict[str, list[Sample]] = {
     "cross_entropy_gradient": _cross_entropy(1.0) + _cross_entropy(-2.5)[:1],
     "standardized": [Sample(_known)],
     "deviation": [Sample(_known)],
+    "fused_into": [_into(3, 4, 0), _into(3, 4, 1), _into(3, 4, 2), _into(0, 4, 2), _into(70, 33, 1, ONE),
+                   _into(70, 33, 2, ONE)],
     "convolve": _on_windows("x", "W"),
+    "convolve_biased": _on_windows("x", "W", "b"),
     "convolve_input": _on_windows("z", "W"),
     "convolve_weight": _on_windows("x", "z"),
     "unfold": _on_windows("x", exact=True),
     "fold": _on_windows("columns"),
+    "largest": _pooled("x"),
+    "window_pick": _pooled("pick"),
+    "window_put": _pooled("put"),
     "window_sum": _on_windows("x"),
     "window_spread": _on_windows("sums"),
     "dropped": [_dropped((4, 6), 2**31, 2.0), _dropped((4, 6), 3 * 2**30, 4 / 3), _dropped((), 2**31, 2.0),

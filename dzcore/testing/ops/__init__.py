@@ -9,7 +9,7 @@ A reference is written against such a namespace. Where none stands here, it is t
 name.
 """
 
-from . import arrays, conv, elementwise, networks, norm, plain
+from . import arrays, conv, elementwise, networks, norm, plain, recurrent
 from .table import OPS, Op, Real, Whole
 
 __all__ = ["OPS", "Op", "Real", "Whole"]

@@ -1,0 +1,5 @@
+"""Formulas as compiled loops.
+
+emit.py (values and lines of LLVM's language) · mathematics.py (exp, log …) · operations.py (what NumPy's functions are
+there) · kernel.py (the loop) · native.py (machine code) · loops.py (its calls) · blas.py (OpenBLAS in the same team).
+"""

@@ -1,0 +1,203 @@
+"""Values of one turn of a loop, with operators that write lines of LLVM's intermediate language.
+
+No flag for faster mathematics is set anywhere: every operation rounds on its own, as NumPy's do, and NaN, infinities
+and signed zeros are what they are there. The one exception asks for it by name, `Term.fma`.
+https://llvm.org/docs/LangRef.html
+"""
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["CannotEmitError", "Code", "Term", "type_of"]
+
+BOOL = np.dtype(bool)
+TYPES = {"f4": "float", "f8": "double", "b1": "i1", **{f"{k}{n}": f"i{8 * n}" for k in "iu" for n in (1, 2, 4, 8)}}
+#: Comparisons of floating-point numbers are false for NaN, but for `ne`.
+COMPARISONS = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+
+
+class CannotEmitError(Exception):
+    """There is no loop for this; NumPy's own functions will do."""
+
+
+def type_of(dtype: Any) -> str:
+    """Return LLVM's type for values of a dtype of NumPy.
+
+    Raises:
+        CannotEmitError: loops have no such dtype.
+    """
+    kind = f"{dtype.kind}{dtype.itemsize}"
+    if kind not in TYPES or not dtype.isnative:
+        raise CannotEmitError(f"no loops in {dtype}")
+    return TYPES[kind]
+
+
+class Code:
+    """Lines of a part of a function, whose values have names that begin with `part`."""
+
+    def __init__(self, part: str) -> None:
+        self.part = part
+        self.lines: list[str] = []
+        self.declared: set[str] = set()
+
+    def line(self, text: str) -> str:
+        """Write an instruction, and return the name of its result."""
+        name = f"%{self.part}{len(self.lines)}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def term(self, dtype: Any, text: str) -> "Term":
+        """Write an instruction, and return its result."""
+        return Term(self, np.dtype(dtype), self.line(text))
+
+    def constant(self, dtype: Any, value: Any) -> "Term":
+        """Return a number of the dtype, as near to `value` as NumPy would come."""
+        dtype = np.dtype(dtype)
+        if dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                bits = np.float64(dtype.type(value)).view(np.uint64)
+            return Term(self, dtype, f"0x{int(bits):016X}")
+        if dtype == BOOL:
+            return Term(self, dtype, "true" if value else "false")
+        if not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+            raise CannotEmitError(f"{value} is no {dtype}")
+        return Term(self, dtype, str(int(value)))
+
+    def intrinsic(self, name: str, *operands: "Term") -> "Term":
+        """Call one of LLVM's own functions, all of whose operands and whose result have one type."""
+        kind = operands[0].type
+        name = f"llvm.{name}.{kind.replace('double', 'f64').replace('float', 'f32')}"
+        self.declared.add(f"declare {kind} @{name}({', '.join(kind for _ in operands)})")
+        given = ", ".join(f"{kind} {x.name}" for x in operands)
+        return self.term(operands[0].dtype, f"call {kind} @{name}({given})")
+
+
+class Term:
+    """A value of a dtype: the result of a line, or a constant."""
+
+    __slots__ = ("code", "dtype", "name", "type")
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, code: Code, dtype: Any, name: str) -> None:
+        self.code, self.dtype, self.name, self.type = code, dtype, name, type_of(dtype)
+
+    # Arithmetic: the other operand is of the same dtype, or a number
+
+    def _two(self, name: str, other: Any) -> "Term":
+        other = self.like(other)
+        return self.code.term(self.dtype, f"{name} {self.type} {self.name}, {other.name}")
+
+    def _arithmetic(self, name: str, other: Any) -> "Term":
+        return self._two(f"f{name}" if self.dtype.kind == "f" else name, other)
+
+    def __add__(self, other: Any) -> "Term":
+        return self._arithmetic("add", other)
+
+    def __sub__(self, other: Any) -> "Term":
+        return self._arithmetic("sub", other)
+
+    def __rsub__(self, other: Any) -> "Term":
+        return self.like(other) - self
+
+    def __mul__(self, other: Any) -> "Term":
+        return self._arithmetic("mul", other)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def __truediv__(self, other: Any) -> "Term":
+        return self._two("fdiv", other)
+
+    def __rtruediv__(self, other: Any) -> "Term":
+        return self.like(other) / self
+
+    def __neg__(self) -> "Term":
+        return self.code.term(self.dtype, f"fneg {self.type} {self.name}") if self.dtype.kind == "f" else 0 - self
+
+    def __abs__(self) -> "Term":
+        return self.call("fabs")
+
+    def __and__(self, other: Any) -> "Term":
+        return self._two("and", other)
+
+    def __or__(self, other: Any) -> "Term":
+        return self._two("or", other)
+
+    def __xor__(self, other: Any) -> "Term":
+        return self._two("xor", other)
+
+    def __invert__(self) -> "Term":
+        return self ^ (True if self.dtype == BOOL else self.code.term(self.dtype, f"sub {self.type} 0, 1"))
+
+    def __lshift__(self, bits: int) -> "Term":
+        return self._two("shl", bits)
+
+    def __rshift__(self, bits: int) -> "Term":
+        return self._two("ashr", bits)
+
+    def fma(self, factor: Any, summand: Any) -> "Term":
+        """Return self · factor + summand, rounded once where the processor can do that."""
+        return self.call("fmuladd", self.like(factor), self.like(summand))
+
+    def call(self, name: str, *others: "Term") -> "Term":
+        """Return what an intrinsic makes of this and others of its dtype."""
+        return self.code.intrinsic(name, self, *others)
+
+    # Comparison and choice
+
+    def compare(self, relation: str, other: Any) -> "Term":
+        """Tell whether `relation`, one of `COMPARISONS`, holds between this and the other."""
+        other = self.like(other)
+        if self.dtype.kind == "f":
+            how = f"fcmp {COMPARISONS[relation]}"
+        elif relation in ("eq", "ne"):
+            how = f"icmp {relation}"
+        else:
+            how = f"icmp {'s' if self.dtype.kind == 'i' else 'u'}{relation}"
+        return self.code.term(BOOL, f"{how} {self.type} {self.name}, {other.name}")
+
+    def __lt__(self, other: Any) -> "Term":
+        return self.compare("lt", other)
+
+    def __gt__(self, other: Any) -> "Term":
+        return self.compare("gt", other)
+
+    def where(self, yes: Any, no: Any) -> "Term":
+        """Return `yes` where this is true, and `no` elsewhere; one of them at least is a term."""
+        yes, no = (yes if isinstance(yes, Term) else no.like(yes)), (no if isinstance(no, Term) else yes.like(no))
+        return self.code.term(yes.dtype, f"select i1 {self.name}, {yes.type} {yes.name}, {no.type} {no.name}")
+
+    def is_nan(self) -> "Term":
+        """Tell whether this is NaN."""
+        return self.code.term(BOOL, f"fcmp uno {self.type} {self.name}, {self.name}")
+
+    # Conversion
+
+    def like(self, value: Any) -> "Term":
+        """Return a term of this dtype: the value itself, or a constant."""
+        return value if isinstance(value, Term) else self.code.constant(self.dtype, value)
+
+    def bits_as(self, dtype: Any) -> "Term":
+        """Return the same bits, taken for a value of another dtype."""
+        return self.code.term(dtype, f"bitcast {self.type} {self.name} to {type_of(np.dtype(dtype))}")
+
+    def astype(self, dtype: Any) -> "Term":
+        """Return the value in another dtype, as `numpy.ndarray.astype` does."""
+        old, new = self.dtype, np.dtype(dtype)
+        if old == new:
+            return self
+        if new == BOOL:
+            return self.compare("ne", 0)
+        if old.kind == "f" and new.kind != "f":
+            raise CannotEmitError("what becomes of numbers beyond an integer's range is the processor's own affair")
+        if old.kind == "f":
+            how = "fpext" if new.itemsize > old.itemsize else "fptrunc"
+        elif new.kind == "f":
+            how = "sitofp" if old.kind == "i" else "uitofp"
+        elif type_of(old) == type_of(new):
+            return Term(self.code, new, self.name)
+        elif old != BOOL and new.itemsize < old.itemsize:
+            how = "trunc"
+        else:
+            how = "sext" if old.kind == "i" else "zext"
+        return self.code.term(new, f"{how} {self.type} {self.name} to {type_of(new)}")

@@ -1,0 +1,134 @@
+"""The team of threads that everything here computes with: compiled loops, the kernel library, and OpenBLAS.
+
+Threads of several pools fight: those of one spin, waiting for work, on the cores that another needs. So there is one
+pool, that of the OpenMP runtime libgomp: the kernel library is built for it, our loops are given to it, and OpenBLAS
+hands its work to whoever `set_threads_callback_function` names (https://github.com/OpenMathLib/OpenBLAS, 0.3.27).
+
+Without libgomp, or without the compiler that makes the callback, OpenBLAS has threads of its own, as ever, and our
+loops are those of the calling thread.
+"""
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["gomp", "join_blas", "set_threads", "size", "threads"]
+
+#: How often a thread of the team looks for work before it goes to sleep. That is about 0.1 ms: longer than a step of
+#: Python between two products, and much shorter than what anybody else would miss.
+SPIN = "5000"
+
+_number: int | None = None  #: what set_threads was given
+_forked = False  #: whether this process was forked from one that had a team
+_here = threading.local()  #: the number that the runtime knows of in this thread
+
+
+@cache
+def gomp() -> ctypes.CDLL | None:
+    """Load the OpenMP runtime; None where there is none. One that is there already keeps its settings."""
+    mine = not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
+    if mine:
+        os.environ["GOMP_SPINCOUNT"] = SPIN  # which it reads as it is loaded
+    try:
+        library = ctypes.CDLL("libgomp.so.1", mode=ctypes.RTLD_GLOBAL)
+    except OSError:
+        return None
+    finally:
+        if mine:
+            del os.environ["GOMP_SPINCOUNT"]
+    os.register_at_fork(after_in_child=_alone)
+    return library
+
+
+class _Blas:
+    """OpenBLAS, as NumPy has loaded it."""
+
+    def __init__(self, path: str, name: Callable[[str], str]) -> None:
+        library = ctypes.CDLL(path)
+        self.get: Any = library[name("get_num_threads")]
+        self.set: Any = library[name("set_num_threads")]
+        try:
+            self.callback: Any = library[name("set_threads_callback_function")]
+            self.callback.argtypes = [ctypes.c_void_p]
+            self.callback.restype = None
+        except AttributeError:  # older than 0.3.27
+            self.callback = None
+
+
+@cache
+def _blas() -> _Blas | None:
+    """Find the OpenBLAS of NumPy; None where it has something else."""
+    np.zeros((1, 1)).dot(np.zeros((1, 1)))  # so that it is there
+    folder = Path(np.__file__).parent
+    bundled = [*folder.parent.glob("numpy.libs/*openblas*"), *folder.glob(".dylibs/*openblas*")]
+    paths = [str(path) for path in bundled] or _loaded("openblas")
+    for path in paths:
+        for prefix, suffix in (("scipy_", "64_"), ("scipy_", ""), ("", "64_"), ("", "")):
+            try:
+                return _Blas(path, lambda name, p=prefix, s=suffix: f"{p}openblas_{name}{s}")  # type: ignore[misc]
+            except (AttributeError, OSError):
+                continue
+    return None
+
+
+def _loaded(word: str) -> list[str]:
+    """Return the libraries in this process whose names have the word, where the system tells."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return []
+    paths = {"/" + line.partition("/")[2] for line in lines}
+    return sorted(path for path in paths if word in os.path.basename(path))
+
+
+def threads() -> int:
+    """Return how many threads compute: what `set_threads` was given, else what OpenBLAS begins with.
+
+    That is the number of cores, or OPENBLAS_NUM_THREADS, or OMP_NUM_THREADS.
+    """
+    global _number
+    if _number is None:
+        blas = _blas()
+        _number = int(blas.get()) if blas is not None else len(os.sched_getaffinity(0))
+    return _number
+
+
+def set_threads(number: int) -> None:
+    """Let `number` threads compute."""
+    global _number
+    _number = number
+    blas = _blas()
+    if blas is not None:
+        blas.set(number)
+
+
+def size() -> int:
+    """Return how many threads the team has for the calling one, and see to it that the runtime agrees."""
+    library = gomp()
+    number = 1 if library is None or _forked else threads()
+    if library is not None and getattr(_here, "number", None) != number:
+        library.omp_set_num_threads(number)  # which each thread of Python has a number of its own of
+        _here.number = number
+    return number
+
+
+def join_blas(callback: int) -> None:
+    """Let OpenBLAS give its work to the function at this address (see `compiled.native`)."""
+    blas = _blas()
+    if blas is not None and blas.callback is not None and not _forked:
+        blas.callback(callback)
+
+
+def _alone() -> None:
+    """Leave the team in a forked process, where its threads are not: only OpenBLAS can start its own anew."""
+    global _forked
+    _forked = True
+    blas = _blas()
+    if blas is not None and blas.callback is not None:
+        blas.callback(None)

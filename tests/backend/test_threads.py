@@ -1,0 +1,169 @@
+"""The number of threads, the team that shares the cores, and the memory that stays."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dzcore
+from dzcore.errors import BackendError
+
+HAS_OPENBLAS = "openblas" in str(np.show_config(mode="dicts")).lower()  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    before = dzcore.get_num_threads("numpy")
+    yield
+    dzcore.set_num_threads(before, "numpy")
+
+
+def python(code: str, **environment: str) -> str:
+    """Run code in a process of its own, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_number_is_what_was_set() -> None:
+    for number in (1, 3, np.int64(2)):
+        dzcore.set_num_threads(number, "numpy")  # type: ignore[arg-type]
+        assert dzcore.get_num_threads("numpy") == number
+
+
+def test_the_current_backend_is_meant() -> None:
+    with dzcore.use_backend("numpy"):
+        dzcore.set_num_threads(2)
+        assert dzcore.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("number", [0, -1, True])
+def test_numbers_below_one_are_refused(number: Any) -> None:
+    with pytest.raises(ValueError, match=f"number={number}"):
+        dzcore.set_num_threads(number, "numpy")
+
+
+@pytest.mark.parametrize("number", [1.5, "2", None])
+def test_what_is_no_whole_number_is_refused(number: Any) -> None:
+    with pytest.raises(TypeError):
+        dzcore.set_num_threads(number, "numpy")
+
+
+def test_a_backend_that_decides_itself_says_so(backend: dzcore.Backend) -> None:
+    if backend.name == "numpy":
+        assert dzcore.get_num_threads() == dzcore.get_num_threads(backend)
+        return
+    with pytest.raises(BackendError, match="decides itself"):
+        dzcore.set_num_threads(2)
+    with pytest.raises(BackendError, match="does not say"):
+        dzcore.get_num_threads()
+
+
+@pytest.mark.skipif(not HAS_OPENBLAS, reason="NumPy has another library for its products here")
+def test_it_begins_with_what_the_environment_says() -> None:
+    code = "import dzcore; print(dzcore.get_num_threads('numpy'))"
+    assert python(code, OPENBLAS_NUM_THREADS="1") == "1"
+    assert python(code, OPENBLAS_NUM_THREADS="2") == "2"
+
+
+FORKED = """
+import os, sys
+import numpy as np
+import dzcore
+from dzcore import functions as F
+
+rng = np.random.default_rng(0)
+a, b = rng.random((300, 300), dtype="f"), rng.random((300, 300), dtype="f")
+big = dzcore.Parameter(rng.random(300_000, dtype="f"))
+
+def work():
+    y = F.gelu(big)
+    loss = F.sum(y) + F.sum(F.matmul(dzcore.Variable(a), dzcore.Variable(b)))
+    big.cleargrad()
+    loss.backward()
+    return bytes(big.grad.data), (a @ b).round(2).tobytes()
+
+dzcore.set_num_threads(2, "numpy")
+expected = work()
+child = os.fork()
+if not child:
+    os._exit(0 if work() == expected else 1)
+_, status = os.waitpid(child, 0)
+assert work() == expected
+print(os.waitstatus_to_exitcode(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_forked_process_computes_alone() -> None:
+    """The threads of the team stay behind; who waited for them would wait for ever."""
+    assert python(FORKED, OPENBLAS_NUM_THREADS="2") == "0"
+
+
+def test_threads_of_python_compute_at_the_same_time() -> None:
+    code = """
+import threading
+import numpy as np
+import dzcore
+from dzcore import functions as F
+
+dzcore.set_num_threads(2, "numpy")
+x = np.linspace(-3, 3, 200_000, dtype="f")
+a = np.linspace(0, 1, 90_000, dtype="f").reshape(300, 300)
+expected = bytes(F.gelu(x).data), (a @ a).round(1).tobytes()
+wrong = []
+
+def work():
+    for _ in range(10):
+        if (bytes(F.gelu(x).data), (a @ a).round(1).tobytes()) != expected:
+            wrong.append(1)
+
+crew = [threading.Thread(target=work) for _ in range(4)]
+[t.start() for t in crew]
+[t.join() for t in crew]
+print(len(wrong))
+"""
+    assert python(code, OPENBLAS_NUM_THREADS="2") == "0"
+
+
+def test_settings_of_the_user_stay() -> None:
+    code = "from dzbackend_numpy import memory; print(memory.keep())"
+    assert python(code, MALLOC_TRIM_THRESHOLD_="131072") == "False"
+
+
+PRODUCTS = """
+import threading
+import numpy as np
+from dzbackend_numpy import team
+from dzbackend_numpy.compiled import blas
+
+team.set_threads(2)
+rng = np.random.default_rng(0)
+a, v = rng.random((400, 400), dtype="f"), rng.random(400, dtype="f")
+b, w = rng.random((1500, 1500)), rng.random(1500)
+work = lambda: (a @ a, a @ v, b @ w, b.T @ w, a.T @ a, w @ w, np.linalg.solve(b[:200, :200], w[:200]), b[:300] @ b)
+expected = work()
+blas.join()
+wrong = []
+
+def repeat():
+    for _ in range(10):
+        wrong.extend(1 for x, y in zip(work(), expected) if not np.allclose(x, y, rtol=1e-3))
+
+crew = [threading.Thread(target=repeat) for _ in range(4)]
+[t.start() for t in crew]
+[t.join() for t in crew]
+print(len(wrong))
+"""
+
+
+def test_products_of_several_threads_go_to_one_team() -> None:
+    """OpenBLAS keeps memory by the number of a thread, and the team's numbers are the same for every caller."""
+    pytest.importorskip("llvmlite", reason="needs dzbackend-numpy[fast]")
+    assert python(PRODUCTS, OPENBLAS_NUM_THREADS="2") == "0"
