@@ -84,7 +84,7 @@ def test_every_rule_is_used_by_some_entry(numpy_backend: Backend, monkeypatch: p
     rules = [spec for spec in specs.values() if spec.gradients]
     assert len(rules) > 60
     unused = {spec.name for spec in rules if seen.isdisjoint(spec.plans.values())}
-    assert unused <= {"astype", "dropped"}
+    assert unused <= {"astype", "dropped", "window_pick"}  # the last is of the third order, and has a test of its own
 
 
 @pytest.mark.parametrize("op", OPS, ids=ids)

@@ -14,7 +14,7 @@ import dzcore.functions as F
 from dzcore import Variable
 from dzcore.backend import Backend
 from dzcore.functions import pool, windows
-from dzcore.testing import assert_close, values
+from dzcore.testing import assert_close, check_gradients, values
 
 BOTH = [F.pooling, F.average_pooling]
 
@@ -179,6 +179,15 @@ def test_windows_beyond_the_input_in_ceil_mode(backend: Backend) -> None:
     x = Variable([[[1.0, 3.0]]])
     assert values(F.pooling(x, 3, 2, 0, True)) == [3.0]
     assert values(F.average_pooling(x, 3, 2, 0, True)) == [2.0]
+
+
+def test_derivatives_of_the_third_order(backend: Backend) -> None:
+    """Pooling is linear where the winners stay, so that these appear beyond the second order only."""
+    g = windows.Geometry((4, 5), (2, 3), (2, 1), (0, 1), (1, 1))
+    x = Variable(backend.xp.asarray([[[[float(7 * i % 20) for i in range(5 * j, 5 * j + 5)] for j in range(4)]]]))
+    _, winner = backend.ops.largest(x.data, g)
+    check_gradients(lambda x: F.window_pick(x, winner, g), x)
+    check_gradients(lambda z: F.window_put(z, winner, g), F.window_pick(x, winner, g).detach())
 
 
 def test_global_average(backend: Backend) -> None:
