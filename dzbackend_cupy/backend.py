@@ -1,7 +1,7 @@
 """CuPy as a dzcore backend: the GPUs of NVIDIA, and those of AMD."""
 
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 from dzcore.backend.base import Backend, HostArray
@@ -38,7 +38,6 @@ class CupyBackend(Backend):
     api_version = (1, 0)
     priority = 0
     accelerator = True
-    fuses_from = 1  # launches count, whatever the size
 
     def __init__(self, device: str | None = None) -> None:
         """Open the backend on device "0", "1" … of those that `devices` lists."""
@@ -161,11 +160,12 @@ class CupyBackend(Backend):
         self, formula: Callable[..., tuple[Any, ...]], targets: tuple[Any, ...], *inputs: Any
     ) -> tuple[Any, ...]:
         """Write the formula's results over the targets, in one kernel."""
-        return self.fuse(formula).update(targets, inputs)
+        fused: Fused = self.ops.loops[formula]
+        return fused.update(targets, inputs)
 
     def fuse(self, formula: Callable[..., Any]) -> "Fused":
         """Make one kernel of the formula, see `dzbackend_cupy.fuse`."""
-        return _fused(self.ops, formula)
+        return Fused(self.ops, formula)
 
     # dzcore's own functions ----------------------------------------------------------------------------------
 
@@ -182,9 +182,3 @@ class CupyBackend(Backend):
             return EXTENSIONS["cross_entropy_gradient"](self.ops, gy, x, t)
         self._enter()
         return launch.cross_entropy_gradient(gy, x, t, self.dtype_name(x.dtype))
-
-
-@lru_cache(maxsize=4096)
-def _fused(xp: Any, formula: Callable[..., Any]) -> "Fused":
-    """Keep what was compiled, as long as formulas are not made anew for every call."""
-    return Fused(xp, formula)

@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections.abc import Callable
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -15,7 +15,7 @@ try:
     import numpy as np
 
     from . import convolution, memory, pooling, team
-    from .fuse import WORTHWHILE, Fused
+    from .fuse import Fused
     from .namespace import namespace
 
     _problem = None if int(np.__version__.split(".")[0]) >= 2 else f"numpy {np.__version__} is older than 2.0"
@@ -32,7 +32,6 @@ class NumpyBackend(Backend):
     api_version = (1, 0)
     priority = 100  # the host is the default everywhere; an accelerator is asked for
     accelerator = False
-    fuses_from = WORTHWHILE if _problem is None else None
 
     def __init__(self, device: str | None = None) -> None:
         """Open the backend; `device` has to be None, for there is only one."""
@@ -195,18 +194,14 @@ class NumpyBackend(Backend):
         self, formula: Callable[..., tuple[Any, ...]], targets: tuple[Any, ...], *inputs: Any
     ) -> tuple[Any, ...]:
         """Write the formula's results over the targets, in one pass; into new arrays where a target is read-only."""
-        return self.fuse(formula).update(targets, inputs)
+        fused: Fused = self.ops.loops[formula]
+        return fused.update(targets, inputs)
 
     def fused_into(self, out: Any, formula: Callable[..., tuple[Any, ...]], *inputs: Any) -> tuple[Any, ...]:
         """Evaluate an elementwise formula; its results are written to the arrays in `out` where a loop can do so."""
-        return _fused(self.ops, formula).into(out, inputs)
+        fused: Fused = self.ops.loops[formula]
+        return fused.into(out, inputs)
 
     def fuse(self, formula: Callable[..., Any]) -> "Fused":
         """Compile the formula, see `dzbackend_numpy.fuse`."""
-        return _fused(self.ops, formula)
-
-
-@lru_cache(maxsize=4096)
-def _fused(xp: Any, formula: Callable[..., Any]) -> "Fused":
-    """Keep what was compiled, as long as formulas are not made anew for every call."""
-    return Fused(xp, formula)
+        return Fused(self.ops, formula)

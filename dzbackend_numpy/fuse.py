@@ -1,29 +1,30 @@
 """Elementwise formulas in one pass over memory.
 
 NumPy evaluates `p - lr * m / (sqrt(v) + eps)` as five passes over arrays that do not fit into the cache. Here a formula
-is traced once per signature into a list of steps. They become a compiled loop where llvmlite is installed (`compiled/`,
-any arrays that broadcast), else calls of NumPy's own functions block by block (`blocks.py`, large arrays of one shape).
-What is no straight line of elementwise steps is evaluated as it is written.
+is traced once per signature into a list of steps. Where llvmlite is installed they become compiled loops (`compiled/`):
+a universal function of NumPy's own kind for arrays that one thread is enough for, and a loop of the team for larger
+ones. Else they are calls of NumPy's own functions, block by block (`blocks.py`, large arrays of one shape). What is no
+straight line of elementwise steps is evaluated as it is written.
 """
 
 import ctypes
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
+from functools import partial
+from math import inf
 from typing import Any
 
 import numpy as np
 
 from .blocks import BLOCK, Blocks
 from .compiled.loops import Loops, Plan
-from .extras import allowed
+from .compiled.native import compiler
+from .compiled.ufunc import ufunc
 from .trace import trace
 
-__all__ = ["WORTHWHILE", "Fused"]
+__all__ = ["Fused"]
 
 #: Smaller arrays are not worth the call of a loop even where a formula has many steps.
 SMALL = 512
-#: From here on a loop gains whatever the formula is, but for plain arithmetic.
-WORTHWHILE = 2048 if allowed() and find_spec("llvmlite") else BLOCK + 1
 #: How many layouts of arrays a formula remembers.
 MOST = 256
 
@@ -32,20 +33,31 @@ ndarray = np.ndarray
 
 
 class Fused:
-    """An elementwise `formula(xp, *inputs)`, fast on large arrays, plain on everything else."""
+    """An elementwise `formula(xp, *inputs)`, fast wherever that is possible, plain elsewhere."""
 
-    def __init__(self, xp: Any, formula: Formula, block: int = BLOCK, small: int = SMALL) -> None:
+    def __init__(self, xp: Any, formula: Formula, block: int = BLOCK, small: int | None = None) -> None:
         self.xp, self.formula, self.block, self.small = xp, formula, block, small
         self._traces: dict[tuple[Any, ...], Loops | None] = {}
+        #: By dtypes, what computes arrays of fewer elements than a number; the universal function that it is, and the
+        #: dtypes of its results.
+        self._small: dict[Any, tuple[Callable[..., Any], float, Any, Sequence[Any]]] = {}
         self._plans: dict[tuple[Any, ...], Plan | Blocks | None] = {}
 
     def __call__(self, *inputs: Any) -> Any:
         """Evaluate the formula into new arrays."""
-        for x in inputs:
-            if type(x) is ndarray and x.size >= self.small:
-                break
+        if len(inputs) == 1 and type(inputs[0]) is ndarray:  # one and two arrays are nearly all there is
+            key = inputs[0].dtype
+            size = inputs[0].size
+        elif len(inputs) == 2 and type(inputs[0]) is type(inputs[1]) is ndarray:
+            x, y = inputs
+            key, size = (x.dtype, y.dtype), x.size
+            if y.size > size:
+                size = y.size
         else:
-            return self.formula(self.xp, *inputs)
+            key, size = _kinds(inputs)
+        small, limit, _, _ = self._small.get(key) or self._found(key, inputs)
+        if size < limit:
+            return small(*inputs)
         plan = self._plan(inputs)
         if plan is None or (results := plan.run(inputs, plan.nothing)) is None:
             return self.formula(self.xp, *inputs)
@@ -56,19 +68,59 @@ class Fused:
 
         The arrays in `out` can be written to and share memory with nothing else.
         """
-        plan = self._plan(inputs, out)
-        results = None if plan is None else plan.run(inputs, out)
+        results: Any = self._written(tuple(out), inputs)
+        if results is None:
+            plan = self._plan(inputs, out)
+            results = None if plan is None else plan.run(inputs, out)
         return tuple(self(*inputs) if results is None else results)
 
     def update(self, targets: tuple[Any, ...], inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Replace the targets by the formula's results, in place where that is possible."""
         everything = (*targets, *inputs)
-        if type(targets[0]) is ndarray and targets[0].size >= self.small:
+        if all(type(t) is ndarray and t.flags.writeable for t in targets):
+            if self._written(targets, everything) is not None:  # which copies what lies where it writes
+                return targets
             plan = self._plan(everything, targets)
-            safe = plan is not None and _apart(targets, everything) and all(t.flags.writeable for t in targets)
-            if plan is not None and safe and plan.run(everything, targets) is not None:
+            if plan is not None and _apart(targets, everything) and plan.run(everything, targets) is not None:
                 return targets
         return _assign(targets, everything, tuple(self.formula(self.xp, *everything)))
+
+    def _written(self, out: tuple[Any, ...], inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Let a universal function write to `out`; None where there is none, or it does not fit."""
+        key, size = _kinds(inputs)
+        _, limit, function, dtypes = self._small.get(key) or self._found(key, inputs)
+        if size >= limit or function is None or len(out) != function.nout:
+            return None
+        for place, dtype in zip(out, dtypes, strict=True):
+            if place is not None and (place.dtype != dtype or not _among(place.shape, inputs)):
+                return None
+        try:
+            results = function(*inputs, out=out)
+        except ValueError:  # what is written to is smaller than what is read: the plain evaluation will say so
+            return None
+        return results if function.nout > 1 else (results,)
+
+    def _found(self, key: Any, inputs: tuple[Any, ...]) -> tuple[Callable[..., Any], float, Any, Sequence[Any]]:
+        """Find out what computes small arrays of these dtypes, and up to which size."""
+        small: Callable[..., Any] = partial(self.formula, self.xp)
+        dtypes: Sequence[Any] = ()
+        limit, function = inf, None
+        if key is not None and (loops := self._loops(_signature(inputs))) is not None:
+            dtypes = loops.trace.dtypes
+            function = ufunc(loops.trace, getattr(self.formula, "__name__", "formula"))
+            limit = SMALL if compiler() else self.block + 1
+            if function is not None:
+                small = partial(_in_a_tuple, function) if loops.trace.many and function.nout == 1 else function
+                limit = max(SMALL, loops.alone)
+            limit = limit if self.small is None else self.small
+        found = self._small[key] = small, limit, function, dtypes
+        return found
+
+    def _loops(self, signature: tuple[Any, ...]) -> Loops | None:
+        if signature not in self._traces:
+            made = trace(self.xp, self.formula, signature)
+            self._traces[signature] = None if made is None else Loops(made)
+        return self._traces[signature]
 
     def _plan(self, inputs: tuple[Any, ...], out: Sequence[Any] = ()) -> "Plan | Blocks | None":
         """Return what to do with arrays that lie in memory like these, None where the plain evaluation has to do."""
@@ -93,11 +145,7 @@ class Fused:
             return plan
 
     def _new_plan(self, inputs: tuple[Any, ...], out: Sequence[Any]) -> "Plan | Blocks | None":
-        signature = tuple([x.dtype if type(x) is ndarray else type(x) for x in inputs])
-        if signature not in self._traces:
-            made = trace(self.xp, self.formula, signature)
-            self._traces[signature] = None if made is None else Loops(made)
-        loops = self._traces[signature]
+        loops = self._loops(_signature(inputs))
         if loops is None:
             return None
         dtypes = loops.trace.dtypes
@@ -105,6 +153,35 @@ class Fused:
         if [dtypes[k] if x is None else x.dtype for k, x in enumerate(out)] != dtypes:
             return None
         return loops.plan(inputs, out) or Blocks.of(loops.trace, inputs, out, self.block)
+
+
+def _kinds(inputs: tuple[Any, ...]) -> tuple[Any, int]:
+    """Return the dtypes of arrays and the types of numbers, None if there is anything else; and the largest size."""
+    key, size = [], 0
+    for x in inputs:
+        kind = type(x)
+        if kind is ndarray:
+            key.append(x.dtype)
+            if x.size > size:
+                size = x.size
+        elif kind is float or kind is int:
+            key.append(kind)
+        else:
+            return None, 0
+    return (key[0] if len(key) == 1 else tuple(key)), size
+
+
+def _signature(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple([x.dtype if type(x) is ndarray else type(x) for x in inputs])
+
+
+def _among(shape: tuple[int, ...], inputs: tuple[Any, ...]) -> bool:
+    """Tell whether an input has this shape: NumPy would repeat results until they fill what they are written to."""
+    return any(type(x) is ndarray and x.shape == shape for x in inputs)
+
+
+def _in_a_tuple(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
+    return (function(*inputs),)
 
 
 def _apart(targets: Sequence[Any], everything: Sequence[Any]) -> bool:

@@ -72,7 +72,7 @@ class Plan:
         self.many, self.nothing = trace.many, (None,) * len(trace.dtypes)
         self.plain = len(kernel.arrays) == trace.inputs and not kernel.scalars
         total = int(np.prod(layout.shape, dtype=np.int64))
-        self.parallel = total * loops.cost > WORTH
+        self.parallel = total > loops.alone
         count = len(layout.strides)
         numbers = [total, self._chunk(total), *layout.lengths[1:], *[s for pair in layout.strides for s in pair]]
         self.layout = (ctypes.c_int64 * len(numbers))(*numbers)
@@ -128,6 +128,7 @@ class Loops:
         self.trace = trace
         names = [name_of(function) for function, _, _ in trace.steps]
         self.cost = STEP * len(names) + FUNCTION * sum(name in FUNCTIONS for name in names)
+        self.alone = WORTH / max(self.cost, STEP)  #: how many elements one thread is enough for
         self._kernels: dict[tuple[bool, ...], tuple[Kernel, int] | None] = {}
         self._lock = threading.Lock()
 

@@ -84,6 +84,9 @@ def apply(step: Step, samples: list[Any], constants: dict[int, Any], term: Calla
         return term(operands[0], samples[operands[0]].dtype).code.constant(result, name == "ones_like")
     if name == "full_like":
         return term(operands[1], result)
+    if name in ("maximum", "minimum") and result.kind == "f" and constants.get(operands[1]):
+        x, bound = term(operands[0], result), term(operands[1], result)  # one instruction, for a bound that is not 0
+        return (x.compare("lt" if name == "maximum" else "gt", bound)).where(bound, x)
     if name in ("clip", "ceil", "floor", "trunc", "round"):
         return _of_the_namespace(name, result, constants, operands, term)
     if name == "power":

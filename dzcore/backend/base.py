@@ -63,7 +63,6 @@ class Backend(ABC):
     api_version: ClassVar[tuple[int, int]]  #: written out in the plugin, never taken from `API_VERSION`
     priority: ClassVar[int] = 0  #: the usable backend with the highest one is the default
     accelerator: ClassVar[bool] = False  #: what `to_gpu()` looks for; its values are not read without need
-    fuses_from: ClassVar[int | None] = None  #: the elements from which rules take what `fuse` makes; None: they do not
     known_failures: ClassVar[Mapping[str, str]] = {}  #: patterns of tests in the conformance kit, and why each fails
 
     def __init__(self, device: str | None = None) -> None:
@@ -157,8 +156,7 @@ class Backend(ABC):
         The arrays broadcast against each other, to a shape that every result of the formula has. `xp` is what it is in
         rules, with dzcore's own functions (`xp.sigmoid`), `xp.fused` for a formula within the formula, and
         `xp.backend`. The formula depends on nothing but its arguments, as a function of a module does: what is made of
-        it is kept. A backend that overrides this says in `fuses_from` for which arrays rules shall use it; their `size`
-        has to be a number.
+        it is kept, in `ops.loops`. Small arrays come as well, and those without elements.
         """
         ops = self.ops
         return lambda *inputs: formula(ops, *inputs)

@@ -7,11 +7,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .base import Backend
 
-__all__ = ["EXTENSIONS", "Namespace"]
+__all__ = ["EXTENSIONS", "FORMULAS", "Loops", "Namespace"]
 
 #: Functions `f(xp, *arrays, **options)` that rules may call as `xp.f(*arrays, **options)`. A backend that has a method
 #: of the name is called instead, as `backend.f(*arrays, **options)`.
 EXTENSIONS: dict[str, Callable[..., Any]] = {}
+
+
+#: Those of them that are elementwise formulas: `xp.f` is what the backend's `fuse` makes of `f` then.
+FORMULAS: set[str] = set()
+
+
+class Loops(dict[Callable[..., Any], Any]):
+    """By formula, what the backend makes of it: `fuse(formula)`, made once as long as formulas are not made anew."""
+
+    def __init__(self, backend: "Backend") -> None:
+        super().__init__()
+        self.backend = backend
+
+    def __missing__(self, formula: Callable[..., Any]) -> Any:
+        """Fuse the formula."""
+        if len(self) >= 4096:
+            self.clear()
+        loop = self[formula] = self.backend.fuse(formula)
+        return loop
 
 
 class Namespace:
@@ -22,20 +41,19 @@ class Namespace:
 
     def __init__(self, backend: "Backend") -> None:
         self.backend = backend
-        self.fuses_from = backend.fuses_from
+        self.loops = Loops(backend)
 
-    def fused(self, formula: Callable[..., Any], x: Any, *others: Any) -> Any:
-        """Evaluate `formula(xp, x, *others)`, which is elementwise: in one pass over memory where x is large enough."""
-        size = self.fuses_from
-        if size is None or x.size < size:
-            return formula(self, x, *others)
-        return self.backend.fuse(formula)(x, *others)
+    def fused(self, formula: Callable[..., Any], *inputs: Any) -> Any:
+        """Evaluate `formula(xp, *inputs)`, which is elementwise, in one pass over memory if the backend can."""
+        return self.loops[formula](*inputs)
 
     def __getattr__(self, name: str) -> Any:
         extension = EXTENSIONS.get(name)
         if extension is None:
             found = getattr(self.backend.xp, name)
         else:
-            found = getattr(self.backend, name, None) or partial(extension, self)
+            found = getattr(self.backend, name, None)
+            if found is None:
+                found = self.loops[extension] if name in FORMULAS else partial(extension, self)
         setattr(self, name, found)
         return found

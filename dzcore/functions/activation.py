@@ -65,9 +65,17 @@ def silu(xp: Any, x: Any) -> Any:
     return _gated(xp, x, x)
 
 
+def _gates(xp: Any, z: Any) -> tuple[Any, Any]:
+    """Return sigmoid(z) and sigmoid(-z), of one exponential."""
+    e = xp.exp(-xp.abs(z))
+    large = xp.reciprocal(e + 1.0)
+    small = e * large
+    return xp.where(z > 0, large, small), xp.where(z > 0, small, large)
+
+
 def _silu_slope(xp: Any, x: Any, y: Any) -> Any:
-    s = xp.sigmoid(x)
-    return s + xp.minimum(y, 100.0) * xp.sigmoid(-x)  # that is 0 by then, and large y would not fit into float16
+    s, rest = _gates(xp, x)
+    return s + xp.minimum(y, 100.0) * rest  # that is 0 by then, and large y would not fit into float16
 
 
 _GELU, _CUBIC = 2.0 * sqrt(2.0 / pi), 0.044715
@@ -85,8 +93,8 @@ def _inner(xp: Any, x: Any) -> tuple[Any, Any]:
 
 def _gelu_gradient(xp: Any, gy: Any, x: Any, y: Any) -> Any:
     z, slope = _inner(xp, x)
-    s = xp.sigmoid(z)
-    return gy * (s + xp.minimum(y, 10.0) * xp.sigmoid(-z) * slope)
+    s, rest = _gates(xp, z)
+    return gy * (s + xp.minimum(y, 10.0) * rest * slope)
 
 
 @rule(fused=True, x=_gelu_gradient)

@@ -13,7 +13,7 @@ backward pass.
 A formula stands once and runs at two speeds: on raw arrays with the backend's own `xp` when only numbers are
 wanted, and on Variables with `xp` being dzcore itself when derivatives of the derivative are.
 
-Large arrays should pass through memory once. `fused=True` says that all formulas of a rule are elementwise, so that the
+Arrays should pass through memory once. `fused=True` says that all formulas of a rule are elementwise, so that the
 backend may make one loop of the forward formula, and one of all gradients; and any formula may call an elementwise part
 of itself as `xp.fused(part, x, …)`.
 
@@ -22,13 +22,12 @@ which of them are wanted; what it gives for the others is not looked at.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from functools import update_wrapper
 from types import SimpleNamespace
 from typing import Any
 
 from ..backend import Backend
-from ..backend.namespace import EXTENSIONS
+from ..backend.namespace import EXTENSIONS, FORMULAS
 from ..errors import MixedBackendError
 from .modes import recording
 from .node import Fit, Node, Value, next_order
@@ -78,13 +77,21 @@ class Plan:
         calls = [f"{g}({', '.join(names)})" for g, names in zip(formulas, wants, strict=True)]
         self.gradients = [eval(given + call, formulas) for call in calls]
         # What names nothing but gy is a single step, or none; all the rest of a fused rule is one loop.
-        looped = [call for call, names in zip(calls, wants, strict=True) if spec.loops and names != ["gy"]]
-        formulas["loop"] = loop = eval(given + f"({', '.join([*looped, ''])})", formulas)
-        found = {call: f"found[{k}]" for k, call in enumerate(looped)}
-        gradients = f"({', '.join([*[found.get(call, call) for call in calls], ''])})"
-        loop.__qualname__ = f"{spec.name}_gradient"
-        call_loop = f"xp.fused(loop, {', '.join(['gy', *saved])})"
-        self.pull = eval(given + (f"[{gradients} for found in [{call_loop}]][0]" if looped else gradients), formulas)
+        looped = [k for k, names in enumerate(wants) if spec.fused and names != ["gy"]]
+        if looped:
+            operands = list(dict.fromkeys(["gy", *[n for k in looped for n in wants[k] if n != "xp"]]))
+            several = len(looped) > 1
+            body = ", ".join(calls[k] for k in looped)
+            loop = eval(f"lambda {', '.join(['xp', *operands])}: {f'({body})' if several else body}", formulas)
+            loop.__qualname__ = loop.__name__ = f"{spec.name}_gradient"
+            formulas["loop"] = loop
+            for i, k in enumerate(looped):
+                calls[k] = f"found[{i}]" if several else f"xp.fused(loop, {', '.join(operands)})"
+            if several:
+                call = f"xp.fused(loop, {', '.join(operands)})"
+                self.pull = eval(given + f"[({', '.join(calls)}) for found in [{call}]][0]", formulas)
+                return
+        self.pull = eval(given + f"({', '.join([*calls, ''])})", formulas)
 
     def variables(self, node: Node) -> tuple[Any, list[Any]]:
         """Return the namespace of Variables, and what the node saved as Variables that hang where they came from."""
@@ -136,7 +143,6 @@ class Spec:
         self.joint = joint
         self.differentiable = bool(gradients or joint)
         self.fused = False
-        self.loops = False  #: whether this is the form for large arrays of a rule that is fused
         self.variadic = bool(code.co_flags & 0x04)  # `*arrays`
         last = code.co_posonlyargcount or code.co_argcount
         self.arrays = list(names[1:last])
@@ -149,21 +155,6 @@ class Spec:
             (shared,) = self.gradients.values()
             return _Positioned(shared, i)
         return self.gradients[self.arrays[i]]
-
-    def looping(self, extends: bool) -> "Spec":
-        """Return the form for large arrays: the forward formula is one loop of the backend, and so are the gradients.
-
-        A function that extends xp may be the backend's own instead.
-        """
-        spec, formula = copy(self), self.forward
-        spec.plans, spec.loops = {}, True
-
-        def forward(xp: Any, *inputs: Any) -> Any:
-            own = getattr(xp.backend, spec.name, None) if extends else None
-            return (own or xp.backend.fuse(formula))(*inputs)
-
-        spec.forward = forward
-        return spec
 
     def plan(self, *needs: bool) -> Plan:
         try:
@@ -199,7 +190,9 @@ def extension(forward: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
-def _extend(name: str, forward: Callable[..., Any]) -> None:
+def _extend(name: str, forward: Callable[..., Any], fused: bool = False) -> None:
+    if fused:
+        FORMULAS.add(name)
     if hasattr(Backend, name):
         raise ValueError(f"{name!r} is a member of Backend and cannot be the name of a function that extends xp")
     EXTENSIONS[name] = forward
@@ -216,9 +209,9 @@ def rule(
 ) -> Callable[[Callable[..., Any]], Apply]:
     """Turn `forward(xp, *arrays, **options)` into a differentiable function of Variables.
 
-    `elementwise` lets the arrays broadcast and promote against each other. With `fused`, large arrays are computed by
-    what `Backend.fuse` makes of the formulas, all of which are elementwise and depend on their arguments only; options
-    are given by position then. With `extends`, other rules may call the forward function as `xp.name(...)`. `shown` is
+    `elementwise` lets the arrays broadcast and promote against each other. With `fused`, arrays are computed by what
+    `Backend.fuse` makes of the formulas, all of which are elementwise and depend on their arguments only; options are
+    given by position then. With `extends`, other rules may call the forward function as `xp.name(...)`. `shown` is
     what pictures of the graph call it. Every array that can carry a gradient needs a formula in `gradients`, unless
     there is `joint`, one for all.
     """
@@ -230,12 +223,13 @@ def rule(
         if not spec.variadic:
             plain = {1: _unary, 2: _binary}
             form = ({1: _unary_with_options} if spec.options else plain).get(len(spec.arrays), _general)
-        large = form(spec.looping(extends), None) if fused else None
         if extends:
-            _extend(spec.name, forward)
+            _extend(spec.name, forward, fused)
             name = spec.name  # called by its name, for the backend may have its own
             spec.forward = lambda xp, *inputs, **named: getattr(xp, name)(*inputs, **named)
-        apply = form(spec, large)
+        elif fused:
+            spec.forward = lambda xp, *inputs: xp.loops[forward](*inputs)
+        apply = form(spec)
         update_wrapper(apply, forward)
         del apply.__wrapped__  # type: ignore[attr-defined]  # its signature begins with xp, which callers do not give
         apply.spec = spec  # type: ignore[attr-defined]
@@ -244,11 +238,10 @@ def rule(
     return decorate
 
 
-# Application: one thing in four forms. The first three carry nearly every call, and are written out for speed. `large`
-# is what takes over where the backend's loops are faster.
+# Application: one thing in four forms. The first three carry nearly every call, and are written out for speed.
 
 
-def _unary(spec: Spec, large: Apply | None) -> Apply:
+def _unary(spec: Spec) -> Apply:
     forward = spec.forward
     differentiable = spec.differentiable
     plan: Plan | None = None  # compiled at the first use, to keep `import dzcore` quick
@@ -259,10 +252,7 @@ def _unary(spec: Spec, large: Apply | None) -> Apply:
             x = as_variable(x)
         backend = x.backend
         data = x._data
-        ops = backend.ops
-        if large is not None and (size := ops.fuses_from) is not None and data.size >= size:
-            return large(x)
-        y = forward(ops, data)
+        y = forward(backend.ops, data)
         if type(y) is not type(data):
             y = backend.xp.asarray(y)
         result = new(Variable)
@@ -287,7 +277,7 @@ def _unary(spec: Spec, large: Apply | None) -> Apply:
     return apply
 
 
-def _unary_with_options(spec: Spec, large: Apply | None) -> Apply:
+def _unary_with_options(spec: Spec) -> Apply:
     forward = spec.forward
     differentiable = spec.differentiable
 
@@ -296,10 +286,7 @@ def _unary_with_options(spec: Spec, large: Apply | None) -> Apply:
             x = as_variable(x)
         backend = x.backend
         data = x._data
-        ops = backend.ops
-        if large is not None and (size := ops.fuses_from) is not None and data.size >= size:
-            return large(x, *options)
-        y = forward(ops, data, *options)
+        y = forward(backend.ops, data, *options)
         if type(y) is not type(data):
             y = backend.xp.asarray(y)
         result = Variable._of(y, backend, None)
@@ -323,7 +310,7 @@ def _node(plan: Plan, edges: tuple[Value, ...], saved: tuple[Any, ...], backend:
     return node
 
 
-def _binary(spec: Spec, large: Apply | None) -> Apply:
+def _binary(spec: Spec) -> Apply:
     forward = spec.forward
     elementwise = spec.elementwise
     both: Plan | None = None
@@ -334,7 +321,7 @@ def _binary(spec: Spec, large: Apply | None) -> Apply:
         nonlocal both, first, second
         if isinstance(x1, Variable):
             backend = x1.backend
-            data1 = lead = x1._data
+            data1 = x1._data
             edge1 = x1.node
             if isinstance(x2, Variable):
                 if x2.backend is not backend:
@@ -354,17 +341,10 @@ def _binary(spec: Spec, large: Apply | None) -> Apply:
             backend = x2.backend
             data1 = operand(x1, backend, spec.name)
             edge1 = None
-            data2 = lead = x2._data
+            data2 = x2._data
             edge2 = x2.node
             aligned = is_scalar(data1) or (data1.shape == data2.shape and data1.dtype == data2.dtype)
-        ops = backend.ops
-        if (
-            large is not None
-            and (size := ops.fuses_from) is not None
-            and (lead.size >= size or (not aligned and (data1.size >= size or data2.size >= size)))
-        ):
-            return large(x1, x2)
-        y = forward(ops, data1, data2)
+        y = forward(backend.ops, data1, data2)
         if type(y) is not type(data1) and type(y) is not type(data2):
             y = backend.xp.asarray(y)
         result = new(Variable)
@@ -395,7 +375,7 @@ def _binary(spec: Spec, large: Apply | None) -> Apply:
     return apply
 
 
-def _general(spec: Spec, large: Apply | None) -> Apply:
+def _general(spec: Spec) -> Apply:
     forward = spec.forward
     count = len(spec.arrays)
     elementwise = spec.elementwise
@@ -411,14 +391,7 @@ def _general(spec: Spec, large: Apply | None) -> Apply:
         if any(x.backend is not backend for x in variables):
             raise _mixed(spec, inputs)
         arrays = [x._data if isinstance(x, Variable) else operand(x, backend, spec.name) for x in inputs]
-        ops = backend.ops
-        if (
-            large is not None
-            and (size := ops.fuses_from) is not None
-            and any(not is_scalar(data) and data.size >= size for data in arrays)
-        ):
-            return large(*inputs, *options, **named)
-        y = forward(ops, *arrays, *options, **named)
+        y = forward(backend.ops, *arrays, *options, **named)
         if type(y) is not type(variables[0]._data):
             y = backend.xp.asarray(y)
         result = Variable._of(y, backend, None)

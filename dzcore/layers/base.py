@@ -13,6 +13,8 @@ from . import weights
 
 __all__ = ["Buffer", "Layer"]
 
+PLAIN = frozenset({bool, int, float, str, type(None)})  #: what most attributes are that hold nothing
+
 
 class Buffer(Variable):
     """State of a layer that is saved and moved with it but not learnt, such as running statistics.
@@ -75,7 +77,9 @@ class Layer(Stateful):
 
     def named_state(self) -> Iterator[tuple[str, Parameter | Buffer]]:
         """Yield the paths and objects of all parameters and buffers."""
-        return _walk(self, "", set())
+        found: list[tuple[str, Any]] = []
+        _walk(self, "", {id(self)}, found)
+        return iter(found)
 
     def named_params(self) -> Iterator[tuple[str, Parameter]]:
         """Yield the paths and objects of all parameters."""
@@ -201,22 +205,21 @@ class Layer(Stateful):
         return weights.continued(self, state)
 
 
-def _walk(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+def _walk(value: Any, path: str, seen: set[int], found: list[tuple[str, Any]]) -> None:
+    """Add what is below a layer, a dictionary or a list, each thing once."""
     items: Any
-    if isinstance(value, (Parameter, Buffer)):
-        if id(value) not in seen:
-            seen.add(id(value))
-            yield path, value
-        return
     if isinstance(value, Layer):
         items = vars(value).items()
     elif isinstance(value, dict):
         items = value.items()
-    elif isinstance(value, (list, tuple)):
-        items = enumerate(value)
     else:
-        return
-    if id(value) not in seen:
-        seen.add(id(value))
-        for key, item in items:
-            yield from _walk(item, f"{path}/{key}" if path else str(key), seen)
+        items = enumerate(value)
+    for key, item in items:
+        if type(item) in PLAIN or id(item) in seen:
+            continue
+        if isinstance(item, (Parameter, Buffer)):
+            seen.add(id(item))
+            found.append((f"{path}/{key}" if path else str(key), item))
+        elif isinstance(item, (Layer, dict, list, tuple)):
+            seen.add(id(item))
+            _walk(item, f"{path}/{key}" if path else str(key), seen, found)

@@ -88,7 +88,6 @@ class CountingBackend(Backend):
         self.inner = get_backend(device or _default())
         self.xp, self.device, self.dtypes = CountedNamespace(self), self.inner.device, self.inner.dtypes
         self.accelerator = self.inner.accelerator  # type: ignore[misc]
-        self.fuses_from = self.inner.fuses_from  # type: ignore[misc]
         self.counts: dict[str, tuple[int, int]] = {}  #: operation -> calls, bytes
         self._lock = Lock()
         for name in ("index_add", "windows", "windows_adjoint", "random_bits", *EXTENSIONS):

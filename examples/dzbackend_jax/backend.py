@@ -27,7 +27,6 @@ class JaxBackend(Backend):
 
     name = "jax"
     api_version = (1, 0)
-    fuses_from = 1  # a call costs the same for any size
 
     @classmethod
     def why_unavailable(cls) -> str | None:

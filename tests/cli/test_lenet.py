@@ -71,7 +71,7 @@ def test_every_backend_gets_the_same_numbers(dz: Dz, data: Path, strict: str, tm
         assert dz(*RUN, "--epochs", 1, "--batch-size", 20, "--backend", name, "--output", f"{name[:5]}.npz").status == 0
     a, b = weights(tmp_path / "numpy.npz"), weights(tmp_path / "stric.npz")
     for name in a:
-        # Adam divides gradients by their own size, so that some weights move by the rounding of a sum that is near zero.
+        # Adam divides a gradient by its own size: where it is next to zero, a weight moves by its rounding.
         assert np.linalg.norm(a[name] - b[name]) <= 1e-4 * np.linalg.norm(b[name])
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ from hypothesis import strategies as st
 
 import dzcore
 import dzcore.functions as F
-from dzbackend_numpy import NumpyBackend
 from dzbackend_numpy.fuse import Fused
 from dzcore.backend import Backend, get_backend
+from dzcore.backend.namespace import FORMULAS, Loops
 from dzcore.functions import activation, loss, math, norm
 from dzcore.graph import Variable, rule
 from dzcore.graph.rule import Apply
@@ -56,11 +57,14 @@ def _small(formula: Callable[..., Any]) -> Fused:
 
 
 @contextmanager
-def fusing(backend: Backend, size: int | None) -> Iterator[None]:
-    """Fuse arrays from this size on; on NumPy with loops, and blocks, for the smallest ones too."""
+def fusing(backend: Backend, way: str) -> Iterator[None]:
+    """Evaluate formulas as the backend does, or "plain"; "large" has NumPy's loops of the team, and blocks, for all."""
+    ops = backend.ops
+    fuse = {"own": backend.fuse, "plain": lambda formula: partial(formula, ops), "large": _small}[way]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backend.ops, "fuses_from", size)
-        patch.setattr(NumpyBackend, "fuse", lambda self, formula: _small(formula))
+        patch.setattr(ops, "loops", Loops(SimpleNamespace(fuse=fuse)))
+        for name in FORMULAS:  # which are kept
+            patch.delitem(vars(ops), name, raising=False)
         yield
 
 
@@ -76,15 +80,15 @@ def arrays(name: str, shapes: tuple[tuple[int, ...], ...], dtype: str, seed: int
     return found
 
 
-def both(name: str, backend: Backend, inputs: list[Any], gy: Any, second: bool) -> list[list[Any]]:
+def both(name: str, backend: Backend, inputs: list[Any], gy: Any, second: bool, way: str = "own") -> list[list[Any]]:
     """Return y, gradients, and gradients of those, as they are fused and as they are written."""
     options = OPTIONS.get(name, ())
     if name == "_dropped":
         bits = np.random.default_rng(1).integers(0, 2**32, inputs[0].shape, dtype=np.uint32)
         options = (backend.asarray(bits), *options[1:])
     answers = []
-    for size in (1, None):
-        with fusing(backend, size):
+    for each in (way, "plain"):
+        with fusing(backend, each):
             xs = [Variable(backend.asarray(x), backend=backend) for x in inputs]
             y = RULES[name](*xs, *options)
             leaves = [x for x in xs if x.requires_grad]
@@ -114,10 +118,15 @@ def assert_alike(found: list[Any], expected: list[Any], dtype: str) -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-@given(shapes=st.sampled_from(SHAPES), dtype=st.sampled_from(["float32", "float64"]), seed=st.integers(0, 50))
-def test_fused_is_plain(name: str, shapes: tuple[tuple[int, ...], ...], dtype: str, seed: int) -> None:
+@given(
+    shapes=st.sampled_from(SHAPES),
+    dtype=st.sampled_from(["float32", "float64"]),
+    seed=st.integers(0, 50),
+    way=st.sampled_from(["own", "large"]),
+)
+def test_fused_is_plain(name: str, shapes: tuple[tuple[int, ...], ...], dtype: str, seed: int, way: str) -> None:
     inputs = arrays(name, shapes, dtype, seed)
-    assert_alike(*both(name, get_backend("numpy"), inputs, 0.75, second=False), dtype)
+    assert_alike(*both(name, get_backend("numpy"), inputs, 0.75, second=False, way=way), dtype)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -144,40 +153,15 @@ def test_every_formula_can_be_fused(name: str) -> None:
             made.append(self)
 
         patch.setattr(Fused, "__init__", remember)
-        both(name, get_backend("numpy"), arrays(name, ((3, 5), (3, 5)), "float32", 0), 1.0, second=False)
+        both(name, get_backend("numpy"), arrays(name, ((3, 5), (3, 5)), "float32", 0), 1.0, second=False, way="large")
     assert 1 <= len(made) <= 1 + len(RULES[name].spec.arrays)
     assert all(known is not None for fused in made for known in fused._traces.values())
     assert all(fused._traces for fused in made)
 
 
-def test_small_arrays_are_not_fused(numpy_backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(NumpyBackend, "fuse", None)  # calling it raises
-    monkeypatch.setattr(numpy_backend.ops, "fuses_from", 26)
-    x = Variable(np.linspace(-1, 1, 25), backend=numpy_backend)
-    y = F.softmax(F.reshape(F.gelu(x) * F.tanh(x) ** 3, (5, 5)))
-    y.backward()
-    with pytest.raises(TypeError):
-        F.gelu(dzcore.concat([x, x]))
-
-
-def test_the_larger_operand_decides(numpy_backend: Backend) -> None:
-    calls = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(numpy_backend.ops, "fuses_from", 6)
-        patch.setattr(NumpyBackend, "fuse", lambda self, formula: calls.append(formula) or _small(formula))
-        small, large = Variable(np.ones(3)), Variable(np.ones((2, 3)))
-        for pair in ((small, large), (large, small), (0.5, large), (large, 0.5), (large, np.ones(3))):
-            F.maximum(*pair)
-        assert len(calls) == 5
-        F.maximum(small, 0.5)
-        F.where(np.ones((2, 3), bool), small, 0.0)
-        F.where(np.ones(3, bool), small, 0.0)
-        assert len(calls) == 6
-
-
 def test_what_names_only_gy_is_handed_on(numpy_backend: Backend) -> None:
     """As beta's gradient is: a loop would copy it."""
-    with fusing(numpy_backend, 1):
+    with fusing(numpy_backend, "large"):
         x, gamma, beta = (Variable(np.ones((4, 3))) for _ in range(3))
         y = norm._scale_and_shift(x, gamma, beta)
         gy = np.ones((4, 3))

@@ -215,7 +215,6 @@ def plain_numpy(writes: Any) -> type[Backend]:
 
     class Plain(type(get_backend("numpy"))):  # type: ignore[misc]
         name = "plain"
-        fuses_from = None
 
         def fuse(self, formula: Any) -> Any:
             return Backend.fuse(self, formula)

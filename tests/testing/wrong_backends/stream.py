@@ -51,8 +51,6 @@ class DropoutWithoutScale(NumpyBackend):
 class FusedDropoutWithoutScale(NumpyBackend):
     """The same in the forward pass, which is one fused formula."""
 
-    fuses_from = 1
-
     def fuse(self, formula: Any) -> Any:
         plain = super().fuse(formula)
         return (lambda *inputs: plain(*inputs[:-1], 1.0)) if formula.__name__ == "_dropped" else plain
