@@ -20,9 +20,9 @@ import numpy as np
 
 __all__ = ["gomp", "join_blas", "set_threads", "size", "threads"]
 
-#: How often a thread of the team looks for work before it goes to sleep. That is about 0.4 ms: longer than what Python
-#: does between two products, and much shorter than what anybody else would miss.
-SPIN = "20000"
+#: How often a thread of the team looks for work before it goes to sleep. That is about half a millisecond: longer than
+#: what Python does between two products, and much shorter than what anybody else would miss.
+SPIN = "30000"
 
 _number: int | None = None  #: what set_threads was given
 _forked = False  #: whether this process was forked from one that had a team

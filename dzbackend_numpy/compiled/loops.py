@@ -74,7 +74,12 @@ class Plan:
         total = int(np.prod(layout.shape, dtype=np.int64))
         self.parallel = total > loops.alone
         count = len(layout.strides)
-        numbers = [total, self._chunk(total), *layout.lengths[1:], *[s for pair in layout.strides for s in pair]]
+        numbers = [
+            total,
+            self._chunk(total, loops.alone),
+            *layout.lengths[1:],
+            *[s for pair in layout.strides for s in pair],
+        ]
         self.layout = (ctypes.c_int64 * len(numbers))(*numbers)
         self.place = ctypes.addressof(self.layout)
         self.pack = struct.Struct(f"@qP{count}P{kernel.codes}").pack
@@ -86,11 +91,9 @@ class Plan:
             self.shape = tuple(layout.shape[axis] for axis in layout.order)
             self.back = [layout.order.index(axis) for axis in range(len(layout.order))]
 
-    def _chunk(self, total: int) -> int:
+    def _chunk(self, total: int, alone: float) -> int:
         """Return how many elements a thread takes at a time: several times each, in multiples of 64 of them."""
-        if not self.parallel:
-            return total
-        return -(-max(total // 16, 4096) // 64) * 64
+        return -(-max(total // 16, int(alone) // 8) // 64) * 64 if self.parallel else total
 
     def run(self, inputs: Sequence[Any], out: Sequence[Any]) -> Sequence[Any] | None:
         """Return the results: the arrays in `out`, and new ones, which lie in memory as the inputs do.

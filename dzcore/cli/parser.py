@@ -34,7 +34,7 @@ NETWORKS = ("mlp", "lenet", "vgg16", "resnet18", "resnet34", "resnet50", "resnet
 
 #: What belongs to `dz bench --against`, besides that.
 AGAINST = (
-    "rows", "rounds", "seconds", "limit", "slack", "threads", "isolated", "no_memory", "quick", "markdown", "table",
+    "rows", "rounds", "seconds", "limit", "slack", "threads", "no_memory", "quick", "markdown", "table",
 )  # fmt: skip
 
 
@@ -141,7 +141,6 @@ def _add_against(bench: _ArgumentGroup) -> None:
     bench.add_argument("--limit", type=_rate, metavar="S", help="begin no round after S seconds of a row, default: 60")
     bench.add_argument("--slack", type=_rate, metavar="F", help="multiply all targets by F, default: 1")
     bench.add_argument("--threads", type=_count, metavar="N", help="processors for everybody, default: all")
-    bench.add_argument("--isolated", action="store_true", help="measure once more, each in a process of its own")
     bench.add_argument("--no-memory", action="store_true", help="do not measure memory")
     bench.add_argument("--quick", action="store_true", help="tiny sizes and few rounds, to see that all works")
     bench.add_argument("--markdown", metavar="FILE", help="for the table; between its marks, if the file has them")

@@ -51,7 +51,7 @@ def _settings(arguments: Namespace, threads: int, backend: Backend) -> Settings:
     rounds, seconds = (3, 0.005) if arguments.quick else (20, 0.2)
     return Settings(
         arguments.rounds or rounds, arguments.seconds or seconds, arguments.limit or 60.0, threads, str(backend),
-        arguments.slack or 1.0, arguments.quick, arguments.isolated, not arguments.no_memory,
+        arguments.slack or 1.0, arguments.quick, not arguments.no_memory,
     )  # fmt: skip
 
 

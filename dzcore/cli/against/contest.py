@@ -8,10 +8,10 @@ from types import ModuleType
 from typing import Any
 
 from .table import OWN, Row, Step, Table
-from .timing import Block, Spread, compete, deviation, here, ratios, spread
+from .timing import Spread, compete, deviation, ratios, spread
 from .worker import Memory, Order, Worker
 
-__all__ = ["Contest", "Settings", "hold"]
+__all__ = ["Contest", "Settings", "deviations", "hold"]
 
 CHECKED = 3  #: steps whose results are compared before any is timed
 
@@ -27,7 +27,6 @@ class Settings:
     backend: str
     slack: float = 1.0  #: what targets are multiplied by
     quick: bool = False
-    isolated: bool = False
     memory: bool = True
 
 
@@ -38,7 +37,6 @@ class Contest:
     row: Row
     settings: Settings
     times: dict[str, list[float]]
-    apart: dict[str, list[float]] = field(default_factory=dict)  #: each in a process of its own
     memory: dict[str, Memory | None] = field(default_factory=dict)
     deviations: dict[str, float] = field(default_factory=dict)
 
@@ -51,10 +49,9 @@ class Contest:
         """Return the median time of a step."""
         return spread(self.times[label]).median * 1e3
 
-    def ratio(self, label: str, apart: bool = False) -> Spread:
+    def ratio(self, label: str) -> Spread:
         """Return dzcore's time divided by the other's."""
-        times = self.apart if apart else self.times
-        return ratios(times[OWN], times[label])
+        return ratios(self.times[OWN], self.times[label])
 
     @property
     def target(self) -> float | None:
@@ -80,9 +77,8 @@ class Contest:
             "row": self.row.name, "title": self.row.title, "target": self.target,
             "sizes": dict(self.row.quick if self.settings.quick else self.row.sizes),
             "reference": self.row.reference,
-            "seconds": self.times, "seconds_apart": self.apart,
+            "seconds": self.times,
             "ratios": {label: self.ratio(label)._asdict() for label in peers},
-            "ratios_apart": {label: self.ratio(label, apart=True)._asdict() for label in peers if self.apart},
             "reached": {label: self.reached(label) for label in peers if label == self.row.reference},
             "memory": {label: found._asdict() for label, found in self.memory.items() if found is not None},
             "deviations": self.deviations,
@@ -91,25 +87,22 @@ class Contest:
 
 def hold(table: Table, row: Row, frameworks: Mapping[str, ModuleType], settings: Settings) -> Contest | None:
     """Let these frameworks compete in a row; None where dzcore or everybody else has no part in it."""
-    makers = {
-        label: (name, make)
-        for name, module in frameworks.items()
-        for label, make in module.CONTENDERS.get(row.name, {}).items()
-    }
-    if OWN not in makers or len(makers) == 1:
+    names = {label: name for name, module in frameworks.items() for label in module.CONTENDERS.get(row.name, ())}
+    if OWN not in names or len(names) == 1:
         return None
-    with TemporaryDirectory() as scratch:
-        steps: dict[str, Step] = {
-            label: make(row.begin(settings.quick, scratch)) for label, (_, make) in makers.items()
-        }
-        results = {label: _checked(step, frameworks[makers[label][0]]) for label, step in steps.items()}
-        deviations = {label: deviation(results[OWN], result) for label, result in results.items() if label != OWN}
-        blocks = {label: here(step) for label, step in steps.items()}
-        contest = Contest(row, settings, _compete(blocks, settings), deviations=deviations)
-        del steps, blocks, results  # their memory, before other processes need some
-    if settings.isolated or settings.memory:
-        _measure_apart(contest, table, {label: name for label, (name, _) in makers.items()}, settings)
+    contest = Contest(row, settings, {}, deviations=deviations(row, frameworks, settings.quick))
+    _measure(contest, table, names, settings)
     return contest
+
+
+def deviations(row: Row, frameworks: Mapping[str, ModuleType], quick: bool) -> dict[str, float]:
+    """Return by how much the results of all others differ from dzcore's, after some steps from the same numbers."""
+    results = {}
+    with TemporaryDirectory() as scratch:
+        for module in frameworks.values():
+            for label, make in module.CONTENDERS.get(row.name, {}).items():
+                results[label] = _checked(make(row.begin(quick, scratch)), module)
+    return {label: deviation(results[OWN], result) for label, result in results.items() if label != OWN}
 
 
 def _checked(step: Step, module: ModuleType) -> list[float]:
@@ -119,8 +112,8 @@ def _checked(step: Step, module: ModuleType) -> list[float]:
     return [float(each) for each in module.read(step())]
 
 
-def _measure_apart(contest: Contest, table: Table, labels: Mapping[str, str], settings: Settings) -> None:
-    """Give every contender a process, for its memory, and for its time where nobody else has threads."""
+def _measure(contest: Contest, table: Table, labels: Mapping[str, str], settings: Settings) -> None:
+    """Give every contender a process, where nobody else has threads or sets how memory is kept, and turns in it."""
     with ExitStack() as stack:
         workers = {}
         for label, name in labels.items():
@@ -130,12 +123,5 @@ def _measure_apart(contest: Contest, table: Table, labels: Mapping[str, str], se
             workers[label] = worker = stack.enter_context(Worker(order))
             if settings.memory:
                 contest.memory[label] = worker.memory()
-            if not settings.isolated:
-                worker.__exit__()
-        if settings.isolated:
-            blocks = {label: worker.block for label, worker in workers.items()}
-            contest.apart = _compete(blocks, settings)
-
-
-def _compete(blocks: Mapping[str, Block], settings: Settings) -> dict[str, list[float]]:
-    return compete(blocks, settings.rounds, settings.seconds, settings.limit)
+        blocks = {label: worker.block for label, worker in workers.items()}
+        contest.times.update(compete(blocks, settings.rounds, settings.seconds, settings.limit))

@@ -13,7 +13,6 @@ COLUMNS = (
     f"{OWN}, ms",
     "its, ms",
     "ratio (quartiles)",
-    "each alone",
     "target",
     "memory, MB",
     "whole, MB",
@@ -31,7 +30,6 @@ def lines(contest: Contest) -> list[str]:
         cells = [
             contest.row.title if not found else "", label, _time(contest, OWN), _time(contest, label),
             f"**{ratio.median:.2f}** ({ratio.low:.2f} to {ratio.high:.2f})",
-            str(contest.ratio(label, apart=True)) if contest.apart else "",
             _target(contest, label), *_memory(contest, label),
         ]  # fmt: skip
         found.append(f"| {' | '.join(cells)} |")
@@ -74,7 +72,8 @@ def markdown(contests: list[Contest], about: dict[str, str], settings: Settings)
     said = [
         f"- {name}: {value}" for name, value in about.items()
     ] + [
-        f"- {each}, each after {settings.seconds / 4} s uncounted; the contenders of a row in turn, in one process.",
+        f"- {each}, each after {settings.seconds / 4} s uncounted; the contenders of a row take turns, in processes of "
+        "their own: neither threads nor what one sets for the whole process touch another.",
         "- Times are medians of the rounds. A ratio is that of two neighboring blocks; given are its median and its "
         "quartiles, below 1 meaning that dzcore is faster, and the target is for the median.",
     ]  # fmt: skip
@@ -82,8 +81,6 @@ def markdown(contests: list[Contest], about: dict[str, str], settings: Settings)
         said.append("- With tiny sizes, to see that all works: the numbers mean nothing.")
     if settings.slack != 1.0:
         said.append(f"- All targets are {settings.slack} times the table's.")
-    if any(contest.apart for contest in contests):
-        said.append("- Each alone: the same with a process for each contender, where nobody else has threads.")
     if any(contest.memory for contest in contests):
         said.append(
             "- Memory, dzcore's / the other's: the most that a process of its own held while it took ten steps, "
