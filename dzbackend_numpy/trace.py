@@ -15,6 +15,7 @@ __all__ = ["CannotFuseError", "Copied", "Step", "Trace", "name_of", "trace"]
 ELEMENTWISE = frozenset(
     ("astype", "ceil", "clip", "floor", "full_like", "ones_like", "round", "sign", "trunc", "where", "zeros_like")
 )
+FUNCTIONS = frozenset({"exp", "expm1", "log", "log1p", "logaddexp", "tanh"})
 OPERATORS: dict[str, tuple[Callable[..., Any], Any]] = {
     "add": (operator.add, np.add),
     "sub": (operator.sub, np.subtract),
@@ -51,6 +52,11 @@ class Trace(NamedTuple):
     results: list[int]
     dtypes: list[Any]  #: of the results
     many: bool  #: whether the formula returns a tuple
+
+    @property
+    def mathematics(self) -> int:
+        """How many steps are transcendental functions, which take much longer than arithmetic."""
+        return sum(name_of(function) in FUNCTIONS for function, _, _ in self.steps)
 
     def values(self, inputs: Sequence[Any]) -> list[Any]:
         """Return the values with inputs, constants and scalars filled in."""

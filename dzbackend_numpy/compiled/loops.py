@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import team
-from ..trace import Trace, name_of
+from ..trace import Trace
 from . import blas
 from .emit import CannotEmitError
 from .kernel import Kernel, write
@@ -18,8 +18,7 @@ from .native import compiler
 __all__ = ["Loops", "Plan"]
 
 #: Nanoseconds of one thread's work that are worth waking the others for; those of a step, and of a function.
-WORTH, STEP, FUNCTION = 20_000.0, 0.1, 0.7
-FUNCTIONS = frozenset({"exp", "expm1", "log", "log1p", "logaddexp", "tanh"})
+WORTH, STEP, FUNCTION = 20_000.0, 0.1, 0.4
 
 
 class Layout(NamedTuple):
@@ -129,8 +128,7 @@ class Loops:
 
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
-        names = [name_of(function) for function, _, _ in trace.steps]
-        self.cost = STEP * len(names) + FUNCTION * sum(name in FUNCTIONS for name in names)
+        self.cost = STEP * len(trace.steps) + FUNCTION * trace.mathematics
         self.alone = WORTH / max(self.cost, STEP)  #: how many elements one thread is enough for
         self._kernels: dict[tuple[bool, ...], tuple[Kernel, int] | None] = {}
         self._lock = threading.Lock()

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..trace import Trace
 from .emit import BOOL, CannotEmitError, Code, Term, type_of
+from .kernel import SEVERAL
 from .native import compiler
 from .operations import apply
 
@@ -43,12 +44,13 @@ end:
 }}
 declare i32 @feclearexcept(i32)
 {declarations}
-!0 = distinct !{{!0, !1}}
+!0 = distinct !{{!0, !1{several}}}
 !1 = !{{!"llvm.loop.parallel_accesses", !2}}
 !2 = distinct !{{}}
 !3 = distinct !{{!3, !4, !5}}
 !4 = !{{!"llvm.loop.vectorize.enable", i1 false}}
 !5 = !{{!"llvm.loop.unroll.disable"}}
+!9 = !{{!"llvm.loop.interleave.count", i32 4}}
 """
 
 FLAGS = 0b111101  # FE_ALL_EXCEPT of fenv.h on x86-64; the low bits are all there are elsewhere
@@ -88,6 +90,7 @@ class Writer:
         return FRAME.format(
             before="\n".join(before.lines), near="\n".join(near.lines), far="\n".join(far.lines), together=together,
             declarations="\n".join(sorted(near.declared | far.declared)), flags=FLAGS,
+            several=SEVERAL if self.trace.mathematics else "",
         )  # fmt: skip
 
     def _given(self, name: str, kind: str, k: int) -> str:
