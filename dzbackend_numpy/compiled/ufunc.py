@@ -24,16 +24,19 @@ __all__ = ["ufunc"]
 FRAME = """
 define void @loop(ptr %args, ptr %lengths, ptr %steps, ptr %nothing) nounwind {{
   %length = load i64, ptr %lengths
+  %nothing.there = icmp eq i64 %length, 0
+  br i1 %nothing.there, label %end, label %begin
+begin:
 {before}
   br i1 {together}, label %near, label %far
 near:
-  %i = phi i64 [ 0, %0 ], [ %i.next, %near ]
+  %i = phi i64 [ 0, %begin ], [ %i.next, %near ]
 {near}
   %i.next = add nuw i64 %i, 1
   %i.again = icmp ult i64 %i.next, %length
   br i1 %i.again, label %near, label %end, !llvm.loop !0
 far:
-  %j = phi i64 [ 0, %0 ], [ %j.next, %far ]
+  %j = phi i64 [ 0, %begin ], [ %j.next, %far ]
 {far}
   %j.next = add nuw i64 %j, 1
   %j.again = icmp ult i64 %j.next, %length

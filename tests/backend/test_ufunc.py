@@ -76,6 +76,25 @@ def test_inputs_count_as_read_before_anything_is_written(shift):
     same(p, expected[1])
 
 
+@pytest.mark.parametrize("shift", [1, 2, 7, 8, 9, 31, 32, 33, -1, -8, -33])
+def test_one_result_over_its_own_input(shift):
+    """NumPy copies nothing where what is read lies ahead: the loop has to read before it writes."""
+    memory = np.random.default_rng(1).normal(size=400).astype("f4")
+    p, g = (memory[:300], memory[shift:300]) if shift > 0 else (memory[-shift:300], memory[: 300 + shift])
+    p = p[: g.size]
+    expected = np.tanh(g.astype("f8")) + p
+    Fused(xp, lambda xp, p, g: (xp.tanh(g) + p,)).update((p,), (g,))
+    np.testing.assert_allclose(p, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_is_touched_where_there_is_nothing():
+    memory = np.ones(64, "f4")
+    out = memory[:0]
+    assert made(lambda xp, x: x * 2.0 + 1.0)(memory[:0], out=out) is out
+    assert made(lambda xp, x: x * 2.0 + 1.0)(memory[:0:2], out=out) is out
+    assert (memory == 1).all()
+
+
 def test_numbers_are_numbers():
     scaled = Fused(xp, lambda xp, x, a, b: xp.where(x > a, x, x * b))
     for dtype in ("f4", "f8"):
