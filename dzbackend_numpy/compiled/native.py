@@ -1,8 +1,8 @@
 """Machine code of LLVM's intermediate language, for this processor, kept on disk.
 
-llvmlite is the compiler beneath numba, without numba: 0.1 s to load, 20 to 150 ms for a loop. What it made is kept in the
-user's cache folder, so that the next process needs a millisecond. It is code: the folder is the user's own and nobody
-else may write there, and a file whose digest is wrong is made anew.
+llvmlite is the compiler beneath numba, without numba: 0.1 s to load, 20 to 150 ms for a loop. What it made is kept in
+the user's cache folder, so that the next process needs some milliseconds. It is code: the folder is the user's own and
+nobody else may write there, and a file whose digest is wrong is made anew.
 """
 
 import hashlib
