@@ -41,6 +41,7 @@ class Fused:
         #: By dtypes, what computes arrays of fewer elements than a number; the universal function that it is, and the
         #: dtypes of its results.
         self._small: dict[Any, tuple[Callable[..., Any], float, Any, Sequence[Any]]] = {}
+        self._partial: set[Any] = set()  #: where a universal function would repeat a result that is smaller than others
         self._plans: dict[tuple[Any, ...], Plan | Blocks | None] = {}
 
     def __call__(self, *inputs: Any) -> Any:
@@ -55,8 +56,8 @@ class Fused:
                 size = y.size
         else:
             key, size = _kinds(inputs)
-        small, limit, _, _ = self._small.get(key) or self._found(key, inputs)
-        if size < limit:
+        small, limit, function, _ = self._small.get(key) or self._found(key, inputs)
+        if size < limit and (function is None or key not in self._partial or _alike(inputs)):
             return small(*inputs)
         plan = self._plan(inputs)
         if plan is None or (results := plan.run(inputs, plan.nothing)) is None:
@@ -91,6 +92,8 @@ class Fused:
         _, limit, function, dtypes = self._small.get(key) or self._found(key, inputs)
         if size >= limit or function is None or len(out) != function.nout:
             return None
+        if key in self._partial and not _alike(inputs):
+            return None
         for place, dtype in zip(out, dtypes, strict=True):
             if place is not None and (place.dtype != dtype or not _among(place.shape, inputs)):
                 return None
@@ -107,6 +110,8 @@ class Fused:
         limit, function = inf, None
         if key is not None and (loops := self._loops(_signature(inputs))) is not None:
             dtypes = loops.trace.dtypes
+            if loops.trace.partial:
+                self._partial.add(key)
             function = ufunc(loops.trace, getattr(self.formula, "__name__", "formula"))
             limit = SMALL if compiler() else self.block + 1
             if function is not None:
@@ -178,6 +183,11 @@ def _signature(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
 def _among(shape: tuple[int, ...], inputs: tuple[Any, ...]) -> bool:
     """Tell whether an input has this shape: NumPy would repeat results until they fill what they are written to."""
     return any(type(x) is ndarray and x.shape == shape for x in inputs)
+
+
+def _alike(inputs: tuple[Any, ...]) -> bool:
+    """Tell whether all arrays have one shape."""
+    return len({x.shape for x in inputs if type(x) is ndarray}) == 1
 
 
 def _in_a_tuple(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:

@@ -58,6 +58,15 @@ class Trace(NamedTuple):
         """How many steps are transcendental functions, which take much longer than arithmetic."""
         return sum(name_of(function) in FUNCTIONS for function, _, _ in self.steps)
 
+    @property
+    def partial(self) -> bool:
+        """Whether a result may be smaller than all inputs together, as it does not depend on each array of them."""
+        reached = {i: {i} for i in range(self.inputs)}
+        for _, operands, result in self.steps:
+            reached[result] = set().union(*[reached.get(i, ()) for i in operands])
+        arrays = {i for i in range(self.inputs) if isinstance(self.samples[i], np.ndarray)}
+        return any(not arrays <= reached.get(result, set()) for result in self.results)
+
     def values(self, inputs: Sequence[Any]) -> list[Any]:
         """Return the values with inputs, constants and scalars filled in."""
         values: list[Any] = [*inputs, *[None] * (len(self.samples) - len(inputs))]

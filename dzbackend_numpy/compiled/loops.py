@@ -2,7 +2,6 @@
 
 import ctypes
 import struct
-import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -131,7 +130,6 @@ class Loops:
         self.cost = STEP * len(trace.steps) + FUNCTION * trace.mathematics
         self.alone = WORTH / max(self.cost, STEP)  #: how many elements one thread is enough for
         self._kernels: dict[tuple[bool, ...], tuple[Kernel, int] | None] = {}
-        self._lock = threading.Lock()
 
     def plan(self, inputs: Sequence[Any], out: Sequence[Any]) -> Plan | None:
         """Return the plan for inputs like these, and results written to `out`, where None stands for a new array.
@@ -155,10 +153,9 @@ class Loops:
         return made and Plan(self, layout._replace(strides=strides, inner=inner), out, *made)
 
     def _kernel(self, inner: tuple[bool, ...]) -> tuple[Kernel, int] | None:
-        with self._lock:
-            if inner not in self._kernels:
-                self._kernels[inner] = self._made(inner)
-            return self._kernels[inner]
+        if inner not in self._kernels:  # several threads may make the same
+            self._kernels[inner] = self._made(inner)
+        return self._kernels[inner]
 
     def _made(self, inner: tuple[bool, ...]) -> tuple[Kernel, int] | None:
         llvm = compiler()

@@ -121,7 +121,7 @@ TANH = (
 def tanh(x: Term) -> Term:
     """Calculate tanh |x| = e / (e + 2) of e = e²ˣ - 1, with the sign of x; in float32 a quotient of polynomials."""
     if x.dtype.char == "f":
-        x = bounded(x, -8.74, 8.74)
+        x = bounded(x, -9.0, 9.0)  # where the quotient is above 1
         above, below = (series(x * x, coefficients) for coefficients in TANH)
         return bounded(x * above / below, -1.0, 1.0)
     e = expm1(abs(bounded(x, -20.0, 20.0)) * 2.0)

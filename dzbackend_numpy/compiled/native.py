@@ -21,6 +21,12 @@ from ..extras import allowed
 __all__ = ["Compiler", "compiler"]
 
 
+#: One thread compiles at a time. A process is forked between two compilations, for in the child nobody would end one.
+lock = threading.Lock()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
+
+
 class Compiler:
     """LLVM, for the processor that this runs on."""
 
@@ -38,7 +44,6 @@ class Compiler:
         self.llvm, self.folder = llvm, folder
         self.machine = self._machine()
         self.target = f"{llvmlite.__version__} {llvm.llvm_version_info} {self.machine.triple} {self._processor}"
-        self.lock = threading.Lock()
         self.loaded: dict[str, tuple[Any, int]] = {}
 
     @cached_property
@@ -53,7 +58,7 @@ class Compiler:
     def load(self, text: str, function: str) -> int:
         """Return the address of a function of a module, which stays in memory from now on."""
         name = hashlib.sha256(f"{self.target}\n{text}".encode()).hexdigest()
-        with self.lock:
+        with lock:
             if name not in self.loaded:
                 code = _read(self.folder, name)
                 if code is None:

@@ -1,6 +1,7 @@
 """What NumPy's elementwise functions are in a loop."""
 
 from collections.abc import Callable
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from .emit import BOOL, CannotEmitError, Term
 
 __all__ = ["apply"]
 
+COMPARISONS = frozenset({"equal", "not_equal", "less", "less_equal", "greater", "greater_equal"})
 UFUNCS: dict[str, Callable[..., Term]] = {
     "add": lambda x, y: x | y if x.dtype == BOOL else x + y,
     "subtract": lambda x, y: x - y,
@@ -53,6 +55,14 @@ UFUNCS: dict[str, Callable[..., Term]] = {
 }  # fmt: skip
 
 
+def _bounds(dtype: Any, bound: Any) -> bool:
+    """Tell whether a constant is a number in this dtype that is not 0, where there is the question of the sign."""
+    if dtype.kind != "f" or type(bound) not in (int, float):
+        return False
+    value = float(dtype.type(bound))
+    return value != 0.0 and not isnan(value)
+
+
 def _floating(x: Term) -> Term:
     if x.dtype.kind != "f":
         raise CannotEmitError(f"this function of {x.dtype}")
@@ -84,8 +94,8 @@ def apply(step: Step, samples: list[Any], constants: dict[int, Any], term: Calla
         return term(operands[0], samples[operands[0]].dtype).code.constant(result, name == "ones_like")
     if name == "full_like":
         return term(operands[1], result)
-    if name in ("maximum", "minimum") and result.kind == "f" and constants.get(operands[1]):
-        x, bound = term(operands[0], result), term(operands[1], result)  # one instruction, for a bound that is not 0
+    if name in ("maximum", "minimum") and _bounds(result, constants.get(operands[1])):
+        x, bound = term(operands[0], result), term(operands[1], result)  # one instruction
         return (x.compare("lt" if name == "maximum" else "gt", bound)).where(bound, x)
     if name in ("clip", "ceil", "floor", "trunc", "round"):
         return _of_the_namespace(name, result, constants, operands, term)
@@ -99,6 +109,8 @@ def apply(step: Step, samples: list[Any], constants: dict[int, Any], term: Calla
         *dtypes, result = function.resolve_dtypes((*[_kind(samples[i]) for i in operands], None))
     else:
         dtypes = [result] * len(operands)
+    if name in COMPARISONS and len(set(dtypes)) > 1:
+        raise CannotEmitError("NumPy compares integers with and without a sign by their numbers")
     found = UFUNCS[name](*[term(i, dtype) for i, dtype in zip(operands, dtypes, strict=True)])
     return found.astype(result)
 

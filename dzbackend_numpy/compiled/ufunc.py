@@ -6,6 +6,7 @@ https://numpy.org/doc/stable/reference/c-api/ufunc.html
 """
 
 import ctypes
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -56,6 +57,7 @@ declare i32 @feclearexcept(i32)
 !9 = !{{!"llvm.loop.interleave.count", i32 4}}
 """
 
+MOST = 64  #: operands of a universal function, NPY_MAXARGS
 FLAGS = 0b111101  # FE_ALL_EXCEPT of fenv.h on x86-64; the low bits are all there are elsewhere
 
 
@@ -144,32 +146,41 @@ class _Api:
             ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int,
         )  # fmt: skip
         self.new = kind(table[1])
-        self.kept: list[Any] = []  # what it does not copy
 
     def make(self, address: int, dtypes: list[Any], inputs: int, name: str) -> Any:
         functions, data = (ctypes.c_void_p * 1)(address), (ctypes.c_void_p * 1)(None)
         types = ctypes.create_string_buffer(bytes(dtype.num for dtype in dtypes))
         label = ctypes.create_string_buffer(name.encode())
-        self.kept += functions, data, types, label
+        _kept.append((functions, data, types, label))
         return self.new(
             ctypes.addressof(functions), ctypes.addressof(data), ctypes.addressof(types), 1, inputs,
             len(dtypes) - inputs, -1, ctypes.addressof(label), None, 0,
         )  # fmt: skip
 
 
-_api: _Api | None = None
+@cache
+def _clears() -> bool:
+    """Tell whether the process has the function that clears flags, without which LLVM would end it."""
+    try:
+        return hasattr(ctypes.CDLL(None), "feclearexcept")
+    except (OSError, TypeError):  # Windows
+        return False
+
+
+_kept: list[Any] = []  #: what NumPy points to and does not copy
+_api = cache(_Api)
 
 
 def ufunc(trace: Trace, name: str) -> Any:
     """Return the universal function of a trace, exactly of its dtypes; None where there is none."""
-    global _api
     llvm = compiler()
-    if llvm is None or trace.prelude:
+    if llvm is None or trace.prelude or len(trace.dtypes) + trace.inputs > MOST:
+        return None
+    if not _clears():
         return None
     try:
         writer = Writer(trace)
         text = writer.write()
     except (CannotEmitError, OverflowError):
         return None
-    _api = _api or _Api()
-    return _api.make(llvm.load(text, "loop"), writer.dtypes, trace.inputs, name)
+    return _api().make(llvm.load(text, "loop"), writer.dtypes, trace.inputs, name)

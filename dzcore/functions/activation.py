@@ -66,8 +66,8 @@ def silu(xp: Any, x: Any) -> Any:
 
 
 def _gates(xp: Any, z: Any) -> tuple[Any, Any]:
-    """Return sigmoid(z) and sigmoid(-z), of one exponential."""
-    e = xp.exp(-xp.abs(z))
+    """Return sigmoid(z) and sigmoid(-z), of one exponential; without abs, which has no derivative at 0."""
+    e = xp.exp(xp.where(z > 0, -z, z))
     large = xp.reciprocal(e + 1.0)
     small = e * large
     return xp.where(z > 0, large, small), xp.where(z > 0, small, large)

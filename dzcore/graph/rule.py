@@ -53,7 +53,7 @@ class Plan:
         self.name = spec.shown
         arrays = [f"x{i}" for i in range(len(needs))] if spec.variadic else spec.arrays
         needed = [i for i, need in enumerate(needs) if need]
-        formulas = {"joint": spec.joint} if spec.joint else {f"g{i}": spec.formula(i) for i in needed}
+        formulas = {"_joint": spec.joint} if spec.joint else {f"_g{i}": spec.formula(i) for i in needed}
         wants = [_parameters(formula) for formula in formulas.values()]
         saved = list(dict.fromkeys(name for names in wants for name in names if name not in ("xp", "gy", "needs")))
         #: The names of the arrays that are edges, for pictures; none where there is nothing to tell apart.
@@ -68,7 +68,7 @@ class Plan:
         if spec.joint:
             alone = [tuple(i == k for k in range(len(needs))) for i in needed]
             calls = [
-                f"joint({', '.join(str(each) if name == 'needs' else name for name in wants[0])})"
+                f"_joint({', '.join(str(each) if name == 'needs' else name for name in wants[0])})"
                 for each in [needs, *alone]
             ]
             self.pull = eval(given + f"[gxs[i] for gxs in [{calls[0]}] for i in {needed}]", formulas)
@@ -84,11 +84,11 @@ class Plan:
             body = ", ".join(calls[k] for k in looped)
             loop = eval(f"lambda {', '.join(['xp', *operands])}: {f'({body})' if several else body}", formulas)
             loop.__qualname__ = loop.__name__ = f"{spec.name}_gradient"
-            formulas["loop"] = loop
+            formulas["_loop"] = loop
             for i, k in enumerate(looped):
-                calls[k] = f"found[{i}]" if several else f"xp.fused(loop, {', '.join(operands)})"
+                calls[k] = f"found[{i}]" if several else f"xp.fused(_loop, {', '.join(operands)})"
             if several:
-                call = f"xp.fused(loop, {', '.join(operands)})"
+                call = f"xp.fused(_loop, {', '.join(operands)})"
                 self.pull = eval(given + f"[({', '.join(calls)}) for found in [{call}]][0]", formulas)
                 return
         self.pull = eval(given + f"({', '.join([*calls, ''])})", formulas)

@@ -1,5 +1,9 @@
 """Formulas as universal functions: every layout and dtype, what is written over, numbers, and where NumPy decides."""
 
+import os
+import subprocess
+import sys
+import tempfile
 import warnings
 
 import numpy as np
@@ -182,6 +186,87 @@ def test_the_size_decides(monkeypatch):
     for pair in ((large, large), (large, small[0]), (small[0], large)):
         fused(*pair)
     assert len(calls) == 3
+
+
+def test_results_that_do_not_depend_on_every_array_keep_their_shapes():
+    """Whatever the size is: NumPy would repeat them."""
+
+    def formula(xp, x, y):
+        return x + 1.0, x * y
+
+    for n in (4, 100_000):
+        x, y = np.ones((3, 1), "f4"), np.ones((1, n), "f4")
+        assert [z.shape for z in Fused(xp, formula)(x, y)] == [(3, 1), (3, n)]
+        place = np.zeros((3, n), "f4")
+        found, _ = Fused(xp, formula).into((place, None), (x, y))
+        assert found.shape == (3, 1)
+    assert [z.shape for z in Fused(xp, formula)(y, y)] == [(1, n), (1, n)]
+
+
+def test_more_operands_than_a_universal_function_has():
+    found = Fused(xp, lambda xp, *x: sum(x[1:], x[0]))(*[np.ones(2)] * 70)
+    assert found.tolist() == [70.0, 70.0]
+
+
+def test_integers_with_and_without_a_sign():
+    for kind in ("i1", "i4", "i8"):
+        x, y = np.array([-1, 2, 3]).astype(kind), np.array([2**64 - 1, 2, 5], "u8")
+        for compare in (lambda xp, x, y: x < y, lambda xp, x, y: x == y, lambda xp, x, y: x >= y):
+            same(Fused(xp, compare)(x, y), compare(xp, x, y))
+            same(Fused(xp, compare)(y, x), compare(xp, y, x))
+
+
+@pytest.mark.parametrize("bound", [np.nan, 1e-60, 0.0, -0.0, 1.0, -2.5, np.inf])
+def test_bounds_that_stand_in_the_formula(bound):
+    x = np.array([-0.0, 0.0, 1.0, -3.0, np.nan, np.inf, -np.inf, 2.0], "f4")
+    for formula in (lambda xp, x: xp.maximum(x, bound) * 1.0, lambda xp, x: xp.minimum(x, bound) * 1.0):
+        np.testing.assert_array_equal(Fused(xp, formula)(x), formula(xp, x))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_tanh_is_one_in_the_end(dtype):
+    x = np.array([9.1, 20.0, 1e30, np.inf], dtype) * (1 if dtype == "f4" else 3)
+    f = made(lambda xp, x: xp.tanh(x), np.dtype(dtype))
+    assert (f(x) == 1).all()
+    assert (f(-x) == -1).all()
+    near = np.linspace(-10, 10, 100_001).astype(dtype)
+    assert (np.abs(f(near)) <= 1).all()
+
+
+def test_a_fork_while_another_thread_compiles():
+    """The lock of the compiler is nobody's in the child."""
+    script = """
+import os, signal, threading
+import numpy as np
+from dzcore.backend import get_backend
+from dzbackend_numpy.compiled import native
+
+backend = get_backend("numpy")
+begun = threading.Event()
+compile_ = native.Compiler._compile
+
+def slowly(self, text):
+    begun.set()
+    return compile_(self, text)
+
+native.Compiler._compile = slowly
+formula = lambda xp, x: xp.exp(xp.log1p(xp.tanh(x * 1.25))) + xp.expm1(x)
+thread = threading.Thread(target=lambda: backend.fuse(formula)(np.ones(5)))
+thread.start()
+assert begun.wait(60)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    backend.fuse(lambda xp, x: x * 7.125 + 1.0)(np.ones(3))
+    os._exit(0)
+thread.join()
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "XDG_CACHE_HOME": folder}
+        command = [sys.executable, "-c", script]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=200)
+    assert (done.stdout.strip(), done.stderr) == ("0", "")
 
 
 def test_it_has_the_name_of_its_formula():

@@ -159,6 +159,27 @@ def test_every_formula_can_be_fused(name: str) -> None:
     assert all(fused._traces for fused in made)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_second_derivatives_of_gates_at_zero(backend: Backend, dtype: str) -> None:
+    """Where |x| has none: what it stands in for has to be differentiable."""
+    for gate, curvature in ((F.silu, 0.5), (F.gelu, (2 / np.pi) ** 0.5)):
+        x = Variable(backend.asarray(np.zeros(3, dtype)), backend=backend)
+        (gx,) = dzcore.grad(gate(x), x, create_graph=True)
+        (ggx,) = dzcore.grad(F.sum(gx), x)
+        np.testing.assert_allclose(host(gx), 0.5)
+        np.testing.assert_allclose(host(ggx), curvature, rtol=1e-6)
+
+
+def test_no_name_of_a_parameter_is_taken(numpy_backend: Backend) -> None:
+    @rule(elementwise=True, fused=True, loop=lambda gy, found: gy * found, found=lambda gy, loop: gy * loop)
+    def product(xp: Any, loop: Any, found: Any) -> Any:
+        return loop * found
+
+    a, b = Variable(np.array([2.0])), Variable(np.array([5.0]))
+    product(a, b).backward()
+    assert (float(a.grad.data[0]), float(b.grad.data[0])) == (5.0, 2.0)
+
+
 def test_what_names_only_gy_is_handed_on(numpy_backend: Backend) -> None:
     """As beta's gradient is: a loop would copy it."""
     with fusing(numpy_backend, "large"):

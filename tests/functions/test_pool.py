@@ -184,7 +184,8 @@ def test_windows_beyond_the_input_in_ceil_mode(backend: Backend) -> None:
 def test_derivatives_of_the_third_order(backend: Backend) -> None:
     """Pooling is linear where the winners stay, so that these appear beyond the second order only."""
     g = windows.Geometry((4, 5), (2, 3), (2, 1), (0, 1), (1, 1))
-    x = Variable(backend.xp.asarray([[[[float(7 * i % 20) for i in range(5 * j, 5 * j + 5)] for j in range(4)]]]))
+    numbers = [[[[float(7 * i % 20) for i in range(5 * j, 5 * j + 5)] for j in range(4)]]]
+    x = Variable(backend.asarray(np.array(numbers)), backend=backend)
     _, winner = backend.ops.largest(x.data, g)
     check_gradients(lambda x: F.window_pick(x, winner, g), x)
     check_gradients(lambda z: F.window_put(z, winner, g), F.window_pick(x, winner, g).detach())
