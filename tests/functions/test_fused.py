@@ -84,8 +84,8 @@ def both(name: str, backend: Backend, inputs: list[Any], gy: Any, second: bool, 
     """Return y, gradients, and gradients of those, as they are fused and as they are written."""
     options = OPTIONS.get(name, ())
     if name == "_dropped":
-        bits = np.random.default_rng(1).integers(0, 2**32, inputs[0].shape, dtype=np.uint32)
-        options = (backend.asarray(bits), *options[1:])
+        bits = backend.xp.reshape(backend.random_bits(1, 0, inputs[0].size), inputs[0].shape)
+        options = (bits, *options[1:])
     answers = []
     for each in (way, "plain"):
         with fusing(backend, each):
