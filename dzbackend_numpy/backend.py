@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -196,6 +196,16 @@ class NumpyBackend(Backend):
         """Write the formula's results over the targets, in one pass; into new arrays where a target is read-only."""
         fused: Fused = self.ops.loops[formula]
         return fused.update(targets, inputs)
+
+    def update_all(
+        self, formula: Callable[..., tuple[Any, ...]], targets: Sequence[tuple[Any, ...]], inputs: Sequence[Any],
+        *numbers: float,
+    ) -> Sequence[tuple[Any, ...]]:  # fmt: skip
+        """Write the formula's results over all targets, in one go where they are whole arrays of their own."""
+        if type(self).update is not NumpyBackend.update:  # a subclass has an update of its own
+            return super().update_all(formula, targets, inputs, *numbers)
+        fused: Fused = self.ops.loops[formula]
+        return fused.update_all(targets, inputs, numbers)
 
     def fused_into(self, out: Any, formula: Callable[..., tuple[Any, ...]], *inputs: Any) -> tuple[Any, ...]:
         """Evaluate an elementwise formula; its results are written to the arrays in `out` where a loop can do so."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .blocks import BLOCK, Blocks
-from .compiled.loops import Loops, Plan
+from .compiled.loops import Loops, Plan, run_all
 from .compiled.native import compiler
 from .compiled.ufunc import ufunc
 from .trace import trace
@@ -43,6 +43,7 @@ class Fused:
         self._small: dict[Any, tuple[Callable[..., Any], float, Any, Sequence[Any]]] = {}
         self._partial: set[Any] = set()  #: where a universal function would repeat a result that is smaller than others
         self._plans: dict[tuple[Any, ...], Plan | Blocks | None] = {}
+        self._rows: dict[tuple[Any, ...], Plan | None] = {}  #: of `update_all`
 
     def __call__(self, *inputs: Any) -> Any:
         """Evaluate the formula into new arrays."""
@@ -85,6 +86,51 @@ class Fused:
             if plan is not None and _apart(targets, everything) and plan.run(everything, targets) is not None:
                 return targets
         return _assign(targets, everything, tuple(self.formula(self.xp, *everything)))
+
+    def update_all(
+        self, targets: Sequence[tuple[Any, ...]], inputs: Sequence[Any], numbers: tuple[Any, ...]
+    ) -> Sequence[tuple[Any, ...]]:
+        """Do as `update` with each of the targets, its own input and the numbers.
+
+        Those that are simple are given to the team together, so that it is called once.
+        """
+        rows = [(*own, x) for own, x in zip(targets, inputs, strict=True)]
+        kinds = tuple(map(type, numbers))
+        plans = [self._simple(row, len(targets[0]), numbers, kinds) for row in rows]
+        together = [(plan, row) for plan, row in zip(plans, rows, strict=True) if plan is not None]
+        done = bool(together) and run_all(together, len(targets[0]), numbers)
+        return [
+            own if done and plan is not None else self.update(own, (x, *numbers))
+            for own, x, plan in zip(targets, inputs, plans, strict=True)
+        ]
+
+    def _simple(self, row: tuple[Any, ...], targets: int, numbers: tuple[Any, ...], kinds: Any) -> Plan | None:
+        """Return the plan for writing over the first arrays of a row, where all have one form and memory of their own;
+        None elsewhere."""
+        first = row[0]
+        if type(first) is not ndarray:
+            return None
+        shape, strides, dtype = first.shape, first.strides, first.dtype
+        owners = set()
+        for x in row:
+            if type(x) is not ndarray or x.dtype != dtype or x.shape != shape or x.strides != strides:
+                return None
+            base = x.base
+            owners.add(id(x) if base is None else id(base) if type(base) is ndarray else None)
+        if (len(owners) < len(row) or None in owners) and not _apart(row[:targets], row):
+            return None
+        for x in row[:targets]:
+            if not x.flags.writeable:
+                return None
+        key = shape, strides, dtype, kinds
+        try:
+            return self._rows[key]
+        except KeyError:
+            if len(self._rows) >= MOST:
+                self._rows.clear()
+            plan = self._plan((*row, *numbers), row[:targets])
+            self._rows[key] = plan = plan if isinstance(plan, Plan) else None
+            return plan
 
     def _written(self, out: tuple[Any, ...], inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Let a universal function write to `out`; None where there is none, or it does not fit."""

@@ -12,6 +12,8 @@ from typing import Any
 import array_api_compat.numpy
 import numpy as np
 
+from .onednn import product
+
 __all__ = ["namespace"]
 
 Axis = int | tuple[int, ...] | None
@@ -53,7 +55,11 @@ def _clip(x: Any, /, min: Any = None, max: Any = None) -> Any:
 
 
 def _matmul(x1: Any, x2: Any, /) -> Any:
-    return x1.dot(x2) if x1.ndim == x2.ndim == 2 else np.matmul(x1, x2)  # half the time for small matrices
+    if not x1.ndim == x2.ndim == 2:
+        return np.matmul(x1, x2)
+    if x1.size * x2.shape[1] >= product.LARGE:
+        return product.matmul(x1, x2)
+    return x1.dot(x2)  # half the time for small matrices
 
 
 def _reshape(x: Any, /, shape: Sequence[int], *, copy: bool | None = None) -> Any:

@@ -58,7 +58,8 @@ class Digits(Model):
     """Convolution, running statistics, dropout, and a layer without a size at first."""
 
     def __init__(self) -> None:
-        self.conv = L.Conv2d(3, 3, pad=1, nobias=True)  # the norm takes a bias out: its gradient would be rounding errors
+        # Without a bias, which the norm takes out again: its gradient would be rounding errors and nothing else.
+        self.conv = L.Conv2d(3, 3, pad=1, nobias=True)
         self.norm = L.BatchNorm()
         self.hidden = L.Linear(5)
         self.out = L.Linear(3)

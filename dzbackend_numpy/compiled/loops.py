@@ -3,6 +3,7 @@
 import ctypes
 import struct
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from .emit import CannotEmitError
 from .kernel import Kernel, write
 from .native import compiler
 
-__all__ = ["Loops", "Plan"]
+__all__ = ["Loops", "Plan", "run_all"]
 
 #: Nanoseconds of one thread's work that are worth waking the others for; those of a step, and of a function.
 WORTH, STEP, FUNCTION = 20_000.0, 0.1, 0.4
@@ -80,8 +81,11 @@ class Plan:
         ]
         self.layout = (ctypes.c_int64 * len(numbers))(*numbers)
         self.place = ctypes.addressof(self.layout)
+        self.kernel, self.address = kernel, address
         self.pack = struct.Struct(f"@qP{count}P{kernel.codes}").pack
-        self.address = address
+        entry = struct.Struct(f"@PqqP{count}P")
+        self.entry, self.size = entry.pack, entry.size + 8 * len(kernel.scalars)
+        self.effort = total / loops.alone  #: 1 is what is worth a second thread
         self.alone = _CALL(address)
         self.new = [(k, dtype) for k, dtype in enumerate(trace.dtypes) if out[k] is None]
         self.shape, self.back = layout.shape, None
@@ -118,8 +122,73 @@ class Plan:
             self.alone(call)
         return results
 
+    def numbers(self, inputs: Sequence[Any]) -> bytes:
+        """Return the numbers among the inputs as the loop reads them.
+
+        Raises:
+            ArithmeticError, TypeError, struct.error: one does not fit.
+        """
+        values = self.trace.values(inputs) if self.trace.prelude else inputs
+        return struct.pack(f"@{self.kernel.codes}", *[values[i] for i in self.scalars])
+
 
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+
+#: Loops one after the other, with nothing between: who finds no chunk of one goes on to the next. The list is how many
+#: there are, and of each its address, how far the next one is, and its call.
+ALL = """
+define void @all(ptr %list) nounwind {
+begin:
+  %count = load i64, ptr %list
+  %first = getelementptr i8, ptr %list, i64 8
+  br label %loop
+loop:
+  %k = phi i64 [ 0, %begin ], [ %k.next, %loop ]
+  %entry = phi ptr [ %first, %begin ], [ %entry.next, %loop ]
+  %kernel = load ptr, ptr %entry
+  %size.at = getelementptr i8, ptr %entry, i64 8
+  %size = load i64, ptr %size.at
+  %call = getelementptr i8, ptr %entry, i64 16
+  call void %kernel(ptr %call)
+  %entry.next = getelementptr i8, ptr %entry, i64 %size
+  %k.next = add nuw i64 %k, 1
+  %more = icmp ult i64 %k.next, %count
+  br i1 %more, label %loop, label %end
+end:
+  ret void
+}
+"""
+
+
+@cache
+def _all() -> tuple[int, Any]:
+    address = compiler().load(ALL, "all")  # type: ignore[union-attr]  # who has plans has it
+    return address, _CALL(address)
+
+
+def run_all(rows: Sequence[tuple[Plan, tuple[Any, ...]]], targets: int, numbers: tuple[Any, ...]) -> bool:
+    """Write the results of each plan over the first arrays of its row, as many as there are targets, all at once.
+
+    False is the answer where a number does not fit; nothing has been written then.
+    """
+    known: dict[int, bytes] = {}
+    parts = [struct.pack("@q", len(rows))]
+    try:
+        for plan, arrays in rows:
+            packed = known.get(id(plan.kernel))
+            if packed is None:
+                packed = known[id(plan.kernel)] = plan.numbers((*arrays, *numbers))
+            places = [id(x) for x in arrays]
+            parts += plan.entry(plan.address, plan.size, 0, plan.place, *places, *places[:targets]), packed
+    except (ArithmeticError, TypeError, struct.error):
+        return False
+    address, alone = _all()
+    calls = b"".join(parts)
+    if sum([plan.effort for plan, _ in rows]) > 1 and (size := team.size()) > 1:
+        blas.parallel()(address, calls, size, 0)
+    else:
+        alone(calls)
+    return True
 
 
 class Loops:

@@ -1,7 +1,7 @@
 """The contract between dzcore and an array library."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
@@ -149,6 +149,16 @@ class Backend(ABC):
         """
         return tuple(formula(self.ops, *targets, *inputs))
 
+    def update_all(
+        self, formula: Callable[..., tuple[Any, ...]], targets: Sequence[tuple[Any, ...]], inputs: Sequence[Any],
+        *numbers: float,
+    ) -> Sequence[tuple[Any, ...]]:  # fmt: skip
+        """Make the `update` of many targets, each with an input of its own and all with the same numbers.
+
+        What is the same tuple as in `targets` has been written in place. Arrays of different rows share no memory.
+        """
+        return [self.update(formula, own, x, *numbers) for own, x in zip(targets, inputs, strict=True)]
+
     def fuse(self, formula: Callable[..., Any]) -> Callable[..., Any]:
         """Turn an elementwise `formula(xp, *arrays_and_scalars)` into a function of the arrays and scalars that
         makes one pass over memory; by default into one that simply calls it.
@@ -264,4 +274,4 @@ class Backend(ABC):
         return get_backend, (str(self),)  # in another process, the backend that has this name there
 
 
-PRIMITIVES = ("index_add", "windows", "windows_adjoint", "random_bits", "update", "fuse", "synchronize")
+PRIMITIVES = ("index_add", "windows", "windows_adjoint", "random_bits", "update", "update_all", "fuse", "synchronize")

@@ -1,7 +1,6 @@
 """Optimizer: the loop over parameters that every update rule shares."""
 
 from collections.abc import Callable, Iterable
-from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -43,7 +42,7 @@ class Optimizer(Stateful):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Keep numbers of array libraries as Python's own: they compute alike before a checkpoint and after it."""
-        if isinstance(value, Real) and not isinstance(value, bool):
+        if type(value) is not int and isinstance(value, Real) and not isinstance(value, bool):
             value = int(value) if isinstance(value, Integral) else float(value)
         super().__setattr__(name, value)
 
@@ -88,14 +87,14 @@ class Optimizer(Stateful):
             if self.hooks:
                 for param, grad in pairs:  # handles of their own, for the hooks to assign to
                     param.grad = grad.detach()
-            for hook in self.hooks:
-                hook(params)
-            update_one: Callable[[Parameter], None] = self.update_one
-            if type(self).update_one is Optimizer.update_one:  # the same numbers for all; a subclass may vary them
-                update_one = partial(self._apply, self._plain_numbers())
-            for param in params:
-                if param.grad is not None:
-                    update_one(param)
+                for hook in self.hooks:
+                    hook(params)
+                params = [param for param in params if param.grad is not None]
+            if type(self).update_one is Optimizer.update_one:
+                self._apply(params)
+            else:  # a subclass may have other numbers for some
+                for param in params:
+                    self.update_one(param)
         finally:
             if self.hooks:
                 for param, grad in pairs:
@@ -103,13 +102,25 @@ class Optimizer(Stateful):
 
     def update_one(self, param: Parameter) -> None:
         """Apply the rule to one parameter."""
-        self._apply(self._plain_numbers(), param)
+        self._apply([param])
 
-    def _plain_numbers(self) -> list[float]:
+    def _apply(self, params: Iterable[Parameter]) -> None:
+        """Apply the rule, with the same numbers, to parameters that have gradients: to all of a backend at once."""
         # NumPy's float64 is no Python number: it would make float64 of everything.
-        return [n if type(n) is int else float(n) for n in self.numbers()]
+        numbers = [n if type(n) is int else float(n) for n in self.numbers()]
+        groups: dict[Any, list[Parameter]] = {}
+        for param in params:
+            groups.setdefault(param.backend, []).append(param)
+        for backend, group in groups.items():
+            targets = [self._targets(param) for param in group]
+            grads = [param.grad._data for param in group]  # type: ignore[union-attr]
+            results = backend.update_all(self.formula, targets, grads, *numbers)
+            for param, before, after in zip(group, targets, results, strict=True):
+                if after is not before:  # there are arrays that could not be written to
+                    self._replace(param, before[0], *map(backend.xp.asarray, after))
 
-    def _apply(self, numbers: list[float], param: Parameter) -> None:
+    def _targets(self, param: Parameter) -> tuple[Any, ...]:
+        """Return the array of a parameter and those of its state, on the parameter's backend."""
         backend, data = param.backend, param._data
         home, state = self._arrays.get(param.node, (None, ()))  # type: ignore[arg-type]  # a parameter has one
         if home is not backend:
@@ -117,23 +128,25 @@ class Optimizer(Stateful):
                 backend.xp.zeros_like(data) if home is None else transfer(array, home, backend)
                 for array in state or range(self.states)
             )
+            if self.states:
+                self._arrays[param.node] = backend, state  # type: ignore[index]
         if state and state[0].shape != data.shape:
             raise ValueError(
                 f"the parameter {param.name!r} has shape {data.shape} now, and its state {state[0].shape}; "
                 f"a new Parameter, or a new optimizer, begins anew"
             )
-        grad = param.grad._data  # type: ignore[union-attr]  # update skips parameters without
-        new, *rest = backend.update(self.formula, (data, *state), grad, *numbers)
-        if new.dtype != data.dtype:  # some libraries make float32 of bfloat16 and a number
+        return (data, *state)
+
+    def _replace(self, param: Parameter, old: Any, new: Any, *state: Any) -> None:
+        if new.dtype != old.dtype:  # some libraries make float32 of bfloat16 and a number
             raise TypeError(
-                f"the update of {param.name!r}, which is {data.dtype} on {backend}, came out as {new.dtype}; "
+                f"the update of {param.name!r}, which is {old.dtype} on {param.backend}, came out as {new.dtype}; "
                 f"keep this parameter in float32, and cast what it meets"
             )
-        asarray = backend.xp.asarray  # for libraries that make scalars of 0-d arrays
-        if self.states:
-            self._arrays[param.node] = (backend, tuple(map(asarray, rest)))  # type: ignore[index]
-        if new is not data:
-            param._set(asarray(new), backend)
+        if state:
+            self._arrays[param.node] = param.backend, state  # type: ignore[index]
+        if new is not old:
+            param._set(new, param.backend)
 
     # The state ---------------------------------------------------------------------------------------------------
 

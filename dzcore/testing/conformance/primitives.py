@@ -214,6 +214,28 @@ class Primitives(Group):
         assert (numbers(backend, p), numbers(backend, v)) == ([11.0] * 4, [22.0] * 4)
         assert numbers(backend, g) == [2.0] * 4
 
+    def test_update_all(self, backend: Backend) -> None:
+        """It is `update` of each row, whatever shapes there are among them."""
+
+        def formula(xp: Any, p: Any, v: Any, g: Any, a: Any) -> tuple[Any, ...]:
+            return p + v * a, v * 0.5 + g
+
+        def rows() -> list[list[Any]]:
+            shapes = ((), (1,), (0, 2), (5,), (3, 4), (300, 400), (2, 1, 3))
+            return [
+                [send(backend, [(k + n) % 11 - 5.0 for n in range(prod(shape))], shape, "float32") for k in range(3)]
+                for shape in shapes
+            ]
+
+        expected = [backend.update(formula, (p, v), g, 0.25) for p, v, g in rows()]
+        given = rows()
+        before = [bits(backend, g) for _, _, g in given]
+        found = backend.update_all(formula, [(p, v) for p, v, _ in given], [g for _, _, g in given], 0.25)
+        assert len(found) == len(expected)
+        for one, other in zip(found, expected, strict=True):
+            _assert_same(backend, tuple(one), other, 1e-6, 1e-6)
+        assert [bits(backend, g) for _, _, g in given] == before, "update_all has changed an input"
+
     @pytest.mark.parametrize("way", ["up", "down"])
     def test_update_of_overlapping_memory(self, way: str, backend: Backend) -> None:
         """Where an input shares a part of a target's memory, all is read before anything is written."""

@@ -120,6 +120,14 @@ class UpdatesOneByOne(NumpyBackend):
 
 
 @caught_by("Primitives")
+class UpdatesAllAlike(NumpyBackend):
+    """The sum of a gradient is as good as the gradient."""
+
+    def update_all(self, formula: Any, targets: Any, inputs: Any, *numbers: float) -> Any:
+        return [self.update(formula, own, x * 0 + x.sum(), *numbers) for own, x in zip(targets, inputs, strict=True)]
+
+
+@caught_by("Primitives")
 class UpdateSharesMemory(NumpyBackend):
     """A result that is an input becomes the target itself."""
 

@@ -1,0 +1,137 @@
+"""Products of large matrices by the kernel library: the same numbers as NumPy's, from matrices that lie in any way."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import dzcore
+from dzbackend_numpy import NumpyBackend, extras, onednn
+from dzbackend_numpy.onednn import product
+
+from .test_threads import python
+
+HERE = extras.allowed() and onednn.available()
+needs_library = pytest.mark.skipif(not HERE, reason="onednn-cpu-gomp is not installed, or not to be used")
+
+matmul = NumpyBackend().xp.matmul
+
+
+def matrix(*shape: int, seed: int = 0, dtype: Any = np.float32) -> Any:
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Collect what the library is called with."""
+    found: list[tuple[Any, ...]] = []
+    if HERE:
+        original = product._sgemm()
+        monkeypatch.setattr(product, "_sgemm", lambda: lambda *given: (found.append(given), original(*given))[1])
+    return found
+
+
+def check(x1: Any, x2: Any) -> None:
+    with np.errstate(all="ignore"):
+        wanted = x1.astype(np.float64) @ x2.astype(np.float64)
+        found = matmul(x1, x2)
+    assert (found.dtype, found.shape) == (np.result_type(x1, x2), wanted.shape)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-3)
+
+
+LAYOUTS = {
+    "rows": lambda m, n: matrix(m, n),
+    "columns": lambda m, n: matrix(n, m).T,
+    "rows with gaps": lambda m, n: matrix(m, n + 5)[:, 2:-3],
+    "columns with gaps": lambda m, n: matrix(n, m + 3)[:, :m].T,
+}
+
+
+@needs_library
+@pytest.mark.parametrize("second", LAYOUTS)
+@pytest.mark.parametrize("first", LAYOUTS)
+def test_the_library_reads_matrices_where_they_lie(first: str, second: str, calls: list[Any]) -> None:
+    x1, x2 = LAYOUTS[first](70, 120), LAYOUTS[second](120, 300)
+    check(x1, x2)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("x1", "x2"),
+    [
+        (matrix(70, 120)[::-1], matrix(120, 300)),
+        (matrix(70, 240)[:, ::2], matrix(120, 300)),
+        (matrix(70, 1)[:, [0] * 120], np.broadcast_to(matrix(1, 300), (120, 300))),
+        (np.broadcast_to(matrix(70, 1), (70, 120)), matrix(120, 300)),
+        (matrix(70, 120, dtype="f8"), matrix(120, 300)),
+        (matrix(70, 120).astype(">f4"), matrix(120, 300)),
+        (matrix(31, 300), matrix(300, 300)),
+        (matrix(300, 300), matrix(300, 255)),
+        (matrix(100, 512), matrix(300, 512).T),
+        (matrix(2, 100, 200), matrix(200, 300)),
+    ],
+    ids=["backwards", "gaps", "rows repeated", "columns repeated", "float64", "byte order", "few rows", "few columns",
+         "second one across", "stack"],
+)  # fmt: skip
+def test_numpy_takes_the_others(x1: Any, x2: Any, calls: list[Any]) -> None:
+    check(x1, x2)
+    assert not calls
+
+
+@needs_library
+def test_small_ones_do_not_load_the_library() -> None:
+    code = """if True:
+        import numpy as np, dzcore
+        from dzbackend_numpy.onednn import library
+        x = dzcore.Variable(np.ones((60, 60), "f4"))
+        x @ x
+        print(library.library.cache_info().currsize)
+        x = dzcore.Variable(np.ones((300, 300), "f4"))
+        x @ x
+        print(library.library.cache_info().currsize)
+    """
+    assert python(code).split() == ["0", "1"]
+
+
+def test_what_is_not_finite_stays_in_its_rows() -> None:
+    x1, x2 = matrix(70, 120), matrix(120, 300)
+    x1[3, 4], x1[5, 6] = np.nan, np.inf
+    found = matmul(x1, x2)
+    assert np.isnan(found[3]).all()
+    assert np.isinf(found[5]).all()
+    assert np.isfinite(np.delete(found, [3, 5], 0)).all()
+
+
+def test_shapes_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match=r"\(70,120\)|70,120|mismatch"):
+        matmul(matrix(70, 120), matrix(121, 300))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_any_number_of_threads(threads: int) -> None:
+    before = dzcore.get_num_threads("numpy")
+    try:
+        dzcore.set_num_threads(threads, "numpy")
+        check(matrix(100, 300), matrix(300, 400))
+    finally:
+        dzcore.set_num_threads(before, "numpy")
+
+
+@needs_library
+def test_after_a_fork() -> None:
+    code = """if True:
+        import os, numpy as np, dzcore
+        x = dzcore.Variable(np.ones((300, 300), "f4"))
+        x @ x
+        if not (pid := os.fork()):
+            os._exit(0 if float((x @ x).data[0, 0]) == 300.0 else 1)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    """
+    assert python(code) == "0"
+
+
+@needs_library
+def test_an_error_of_the_library_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(product, "_sgemm", lambda: lambda *given: 2)
+    with pytest.raises(onednn.OneDNNError, match=r"sgemm of \(70, 120\) by \(120, 300\)"):
+        matmul(matrix(70, 120), matrix(120, 300))
