@@ -78,7 +78,8 @@ def _silu_slope(xp: Any, x: Any, y: Any) -> Any:
     return s + xp.minimum(y, 100.0) * rest  # that is 0 by then, and large y would not fit into float16
 
 
-_GELU, _CUBIC = 2.0 * sqrt(2.0 / pi), 0.044715
+_GELU = 2.0 * sqrt(2.0 / pi)
+_CUBIC = 0.044715 * _GELU
 
 
 def _inner(xp: Any, x: Any) -> tuple[Any, Any]:
@@ -87,8 +88,8 @@ def _inner(xp: Any, x: Any) -> tuple[Any, Any]:
     Beyond ±10 the gate is within 1e-37 of 0 or 1, and cubes would not fit into float16.
     """
     x = xp.clip(x, -10.0, 10.0)
-    square = x * x * _CUBIC
-    return x * (square + 1.0) * _GELU, (square * 3.0 + 1.0) * _GELU
+    square = x * x
+    return x * (square * _CUBIC + _GELU), square * (3.0 * _CUBIC) + _GELU
 
 
 def _gelu_gradient(xp: Any, gy: Any, x: Any, y: Any) -> Any:
