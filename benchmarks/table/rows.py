@@ -127,7 +127,7 @@ ROWS = [
     _row("gelu", "tanh-GELU on 1024×1024, forward and backward", gelu, 0.10, {"size": 1024}, {"size": 16}),
     _row("lenet", "LeNet, ReLU, SGD, batch 100", lenet, 0.70, {"batch": 100}, {"batch": 2}),
     _row("convolutions", "two 3×3 convolutions 64→64 on 8×64×56×56, ReLU, max pooling, SGD", convolutions, 0.85,
-         {"batch": 8, "channels": 64, "size": 56}, {"batch": 2, "channels": 4, "size": 8}),
+         {"batch": 8, "channels": 64, "size": 56}, {"batch": 2, "channels": 8, "size": 16}),
     _row("lstm", "LSTM 128→128, batch 32, 50 steps, SGD", lstm, 0.90,
          {"batch": 32, "steps": 50, "size": 128}, {"batch": 2, "steps": 3, "size": 4}),
     _row("hvp", "Hessian-vector product, tanh MLP 256-256-256-10, batch 100", curvature, 0.90,

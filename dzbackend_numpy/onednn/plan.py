@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from ctypes import c_int, c_int64, c_void_p
 from functools import cache
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +24,8 @@ DIFF_SRC, DIFF_DST, DIFF_WEIGHTS = 129, 145, 161
 LAYOUTS = {SRC: 129, DIFF_SRC: 130, WEIGHTS: 131, DIFF_WEIGHTS: 132, DST: 133, DIFF_DST: 134, SCRATCHPAD: 136}
 RESULTS = (DST, DIFF_SRC, DIFF_WEIGHTS)
 
-#: How many plans a thread keeps, and how many bytes of work space; a plan that needs more gives it back.
-PLANS, ROOM = 256, 2**26
+#: How many plans a thread keeps.
+PLANS = 256
 ALIGNED = 64
 
 
@@ -44,46 +45,52 @@ Step = tuple[Handle, Any]  # a primitive and its arguments
 
 
 class Plan:
-    """A compiled primitive, and the copies of operands that it needs. It is for one thread at a time."""
+    """A compiled primitive, and the copies of operands that it needs.
+
+    Each copy is an array of its own, made when it is needed: there is room for it where an array of this size has been
+    freed, and none for all of them side by side. The result is written when it is brought into its own layout, last of
+    all. Until then a copy of an operand lies there, if one fits.
+    """
 
     def __init__(self, primitive: Handle, operands: Sequence[Operand]) -> None:
         """Compile what the descriptor `primitive` describes, for arrays that lie as `operands` say."""
-        self.size = 0  #: bytes of work space
         self._descriptor = primitive  # layouts belong to it
-        self._room: list[tuple[Handle, int]] = []  # memories in the work space, and where they begin
-        self._at = 0
+        self._copies: list[tuple[Handle, int]] = []  # memories, and their bytes
+        self._guests: list[tuple[Handle, int]] = []  # memories in the place of an operand, and which
         own = [form(each.shape, each.strides) for each in operands]
         self._arrays = [_memory(layout) for layout in own]
+        wanted = [_wanted(primitive, each, given) for each, given in zip(operands, own, strict=True)]
+        result = next(i for i, each in enumerate(operands) if each.argument in RESULTS)
+        guest = _guest(operands, wanted, result)
         before, after, arguments = list[Step](), list[Step](), list[tuple[int, Handle]]()
-        for (number, *_), given, array in zip(operands, own, self._arrays, strict=True):
-            wanted = _layout(primitive, number) if number in LAYOUTS else given
-            used = array
-            if not library().dnnl_memory_desc_equal(given, wanted):
-                used = self._reserve(wanted)
-                if number in RESULTS:
-                    after.append(_reorder(wanted, used, given, array))
+        for i, (layout, given, used) in enumerate(zip(wanted, own, self._arrays, strict=True)):
+            if layout is not None:
+                array, used = used, _memory(layout)
+                if i == guest:
+                    self._guests.append((used, result))
                 else:
-                    before.append(_reorder(given, array, wanted, used))
-            arguments.append((number, used))
-        arguments.append((SCRATCHPAD, self._reserve(_layout(primitive, SCRATCHPAD))))
-        self._steps = [*before, _step(primitive, arguments), *after]
+                    self._copies.append((used, _size(layout)))
+                if i == result:
+                    after.append(_reorder(layout, used, given, array))
+                else:
+                    before.append(_reorder(given, array, layout, used))
+            arguments.append((operands[i].argument, used))
+        scratch = _layout(primitive, SCRATCHPAD)
+        self._scratch, self._scratch_size = _memory(scratch), _size(scratch)
+        self._steps = [*before, _step(primitive, [*arguments, (SCRATCHPAD, self._scratch)]), *after]
 
-    def _reserve(self, layout: c_void_p | Handle) -> Handle:
-        """Return a memory in the work space."""
-        memory = _memory(layout)
-        self._room.append((memory, self.size))
-        self.size += -(-int(library().dnnl_memory_desc_get_size(layout)) // ALIGNED) * ALIGNED
-        return memory
-
-    def run(self, stream: Handle, at: int, arrays: Sequence[Any]) -> None:
-        """Run with the arrays and the work space at the address `at`."""
+    def run(self, stream: Handle, arrays: Sequence[Any]) -> None:
+        """Run with the arrays. It is for one thread at a time."""
         place = library().dnnl_memory_set_data_handle
-        if at != self._at:
-            for memory, offset in self._room:
-                place(memory, at + offset)
-            self._at = at
+        spaces = [np.empty(size, np.uint8) for _, size in self._copies]
+        for (memory, _), space in zip(self._copies, spaces, strict=True):
+            place(memory, space.ctypes.data)
+        scratch = np.empty(self._scratch_size + ALIGNED, np.uint8)
+        place(self._scratch, -(-scratch.ctypes.data // ALIGNED) * ALIGNED)
         for memory, array in zip(self._arrays, arrays, strict=True):
             place(memory, array.ctypes.data)
+        for memory, i in self._guests:
+            place(memory, arrays[i].ctypes.data)
         for primitive, arguments in self._steps:
             call("primitive_execute", primitive, stream, len(arguments), arguments)
 
@@ -126,6 +133,29 @@ def _memory(layout: c_void_p | Handle) -> Handle:
     return make("memory", "memory_create", layout, engine(), None)
 
 
+def _size(layout: c_void_p | Handle) -> int:
+    return int(library().dnnl_memory_desc_get_size(layout))
+
+
+def _wanted(primitive: Handle, operand: Operand, given: Handle) -> c_void_p | None:
+    """Return the layout into which an array has to be copied; None where it can be used as it is."""
+    if operand.argument not in LAYOUTS:
+        return None
+    layout = _layout(primitive, operand.argument)
+    return None if library().dnnl_memory_desc_equal(given, layout) else layout
+
+
+def _guest(operands: Sequence[Operand], wanted: Sequence[c_void_p | None], result: int) -> int | None:
+    """Return which copy is to lie in the memory of the result: the largest that fits, if the result is copied."""
+    shape, strides = operands[result].shape, operands[result].strides
+    dense = sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) == prod(shape) - 1  # else gaps are others'
+    if wanted[result] is None or not dense:
+        return None
+    sizes = {i: _size(layout) for i, layout in enumerate(wanted) if layout is not None and i != result}
+    fitting = [i for i, size in sizes.items() if size <= 4 * prod(shape)]
+    return max(fitting, key=sizes.__getitem__, default=None)
+
+
 def _layout(primitive: Handle, argument: int) -> c_void_p:
     return c_void_p(library().dnnl_primitive_desc_query_md(primitive, LAYOUTS[argument], 0))
 
@@ -134,11 +164,10 @@ def _layout(primitive: Handle, argument: int) -> c_void_p:
 
 
 class _Desk(threading.local):
-    """What a thread has: plans, the least recently used first, work space, and the library's queue of work."""
+    """What a thread has: plans, the least recently used first, and the library's queue of work."""
 
     def __init__(self) -> None:
         self.plans: OrderedDict[Hashable, Plan] = OrderedDict()
-        self.space = np.empty(0, np.uint8)
         self.stream = make("stream", "stream_create", engine(), IN_ORDER)
 
 
@@ -161,10 +190,4 @@ def run(key: Hashable, planned: Callable[[], Plan], arrays: Sequence[Any]) -> No
             desk.plans.popitem(last=False)
     else:
         desk.plans.move_to_end(key)
-    space = desk.space
-    if len(space) < plan.size + ALIGNED:
-        space = np.empty(plan.size + ALIGNED, np.uint8)
-        if len(space) <= ROOM:
-            desk.space = space
-    at: int = space.ctypes.data
-    plan.run(desk.stream, -(-at // ALIGNED) * ALIGNED, arrays)
+    plan.run(desk.stream, arrays)

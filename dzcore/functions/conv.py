@@ -25,8 +25,8 @@ __all__ = ["conv1d", "conv2d", "conv3d", "deconv1d", "deconv2d", "deconv3d"]
 
 @rule(
     extends=True,
-    x=lambda xp, gy, W, geometry: xp.convolve_input(gy, W, geometry),
     W=lambda xp, gy, x, geometry: xp.convolve_weight(x, gy, geometry),
+    x=lambda xp, gy, W, geometry: xp.convolve_input(gy, W, geometry),
 )
 def _convolve(xp: Any, x: Any, W: Any, /, geometry: Geometry) -> Any:
     """Return y (n, o, *out) with y[n, o, i] = Σ W[o, c, k] x[n, c, i * stride + k * dilation - pad] over c and k.
@@ -48,8 +48,8 @@ def _convolve(xp: Any, x: Any, W: Any, /, geometry: Geometry) -> Any:
 
 @rule(
     extends=True,
-    z=lambda xp, gy, W, geometry: xp.convolve(gy, W, geometry),
     W=lambda xp, gy, z, geometry: xp.convolve_weight(gy, z, geometry),
+    z=lambda xp, gy, W, geometry: xp.convolve(gy, W, geometry),
 )
 def _convolve_input(xp: Any, z: Any, W: Any, /, geometry: Geometry) -> Any:
     """Return the transpose of `convolve` in x: z (n, o, *out) and W (o, channels / groups, *size) to
@@ -130,8 +130,8 @@ def _bias_gradient(xp: Any, gy: Any) -> Any:
 @rule(
     extends=True,
     shown="conv",
-    x=lambda xp, gy, W, geometry: xp.convolve_input(gy, W, geometry),
     W=lambda xp, gy, x, geometry: xp.convolve_weight(x, gy, geometry),
+    x=lambda xp, gy, W, geometry: xp.convolve_input(gy, W, geometry),
     b=_bias_gradient,
 )
 def _convolve_biased(xp: Any, x: Any, W: Any, b: Any, /, geometry: Geometry) -> Any:
@@ -140,8 +140,8 @@ def _convolve_biased(xp: Any, x: Any, W: Any, b: Any, /, geometry: Geometry) -> 
 
 
 @rule(
-    x=lambda xp, gy, W, geometry: xp.convolve(gy, W, geometry),
     W=lambda xp, gy, x, geometry: xp.convolve_weight(gy, x, geometry),
+    x=lambda xp, gy, W, geometry: xp.convolve(gy, W, geometry),
     b=_bias_gradient,
 )
 def _deconv(xp: Any, x: Any, W: Any, b: Any, /, geometry: Geometry) -> Any:

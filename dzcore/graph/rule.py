@@ -17,6 +17,8 @@ Arrays should pass through memory once. `fused=True` says that all formulas of a
 backend may make one loop of the forward formula, and one of all gradients; and any formula may call an elementwise part
 of itself as `xp.fused(part, x, …)`.
 
+Gradients are computed in the order in which the formulas stand: what needs most memory meanwhile had better come first.
+
 Where gradients share their work, one formula `joint` gives those of all inputs, in a tuple. It may also name `needs`,
 which of them are wanted; what it gives for the others is not looked at.
 """
@@ -91,7 +93,11 @@ class Plan:
                 call = f"xp.fused(_loop, {', '.join(operands)})"
                 self.pull = eval(given + f"[({', '.join(calls)}) for found in [{call}]][0]", formulas)
                 return
-        self.pull = eval(given + f"({', '.join([*calls, ''])})", formulas)
+        order = sorted(range(len(calls)), key=lambda k: spec.place(needed[k]))
+        results = ", ".join([*calls, ""])
+        if order != sorted(order):
+            results = f"[({', '.join(f'gx{k}' for k in range(len(calls)))}) {' '.join(f'for gx{k} in [{calls[k]}]' for k in order)}][0]"
+        self.pull = eval(given + f"({results})", formulas)
 
     def variables(self, node: Node) -> tuple[Any, list[Any]]:
         """Return the namespace of Variables, and what the node saved as Variables that hang where they came from."""
@@ -155,6 +161,10 @@ class Spec:
             (shared,) = self.gradients.values()
             return _Positioned(shared, i)
         return self.gradients[self.arrays[i]]
+
+    def place(self, i: int) -> int:
+        """Return where the formula of input i stands among all, which is when it is computed."""
+        return 0 if self.variadic else list(self.gradients).index(self.arrays[i])
 
     def plan(self, *needs: bool) -> Plan:
         try:
