@@ -26,7 +26,8 @@ RESULTS = (DST, DIFF_SRC, DIFF_WEIGHTS)
 
 #: How many plans a thread keeps.
 PLANS = 256
-ALIGNED = 64
+#: Up to how many bytes a copy shares the work space with others, where it is aligned.
+SHARED, ALIGNED = 2**22, 64
 
 
 class Operand(NamedTuple):
@@ -47,16 +48,19 @@ Step = tuple[Handle, Any]  # a primitive and its arguments
 class Plan:
     """A compiled primitive, and the copies of operands that it needs.
 
-    Each copy is an array of its own, made when it is needed: there is room for it where an array of this size has been
-    freed, and none for all of them side by side. The result is written when it is brought into its own layout, last of
-    all. Until then a copy of an operand lies there, if one fits.
+    The memory of copies is taken for the time of a run. A large copy has an array of its own, for which there is room
+    where another has been freed, while there may be none for several side by side. The result is written when it is
+    brought into its own layout, last of all: until then a copy of an operand lies there, if one fits.
     """
 
     def __init__(self, primitive: Handle, operands: Sequence[Operand]) -> None:
         """Compile what the descriptor `primitive` describes, for arrays that lie as `operands` say."""
         self._descriptor = primitive  # layouts belong to it
-        self._copies: list[tuple[Handle, int]] = []  # memories, and their bytes
+        self._size = 0  # bytes of work space
+        self._shared: list[tuple[Handle, int]] = []  # memories in the work space, and where they begin
+        self._alone: list[tuple[Handle, int]] = []  # memories outside, and their bytes
         self._guests: list[tuple[Handle, int]] = []  # memories in the place of an operand, and which
+        self._at = 0
         own = [form(each.shape, each.strides) for each in operands]
         self._arrays = [_memory(layout) for layout in own]
         wanted = [_wanted(primitive, each, given) for each, given in zip(operands, own, strict=True)]
@@ -65,32 +69,48 @@ class Plan:
         before, after, arguments = list[Step](), list[Step](), list[tuple[int, Handle]]()
         for i, (layout, given, used) in enumerate(zip(wanted, own, self._arrays, strict=True)):
             if layout is not None:
-                array, used = used, _memory(layout)
-                if i == guest:
-                    self._guests.append((used, result))
-                else:
-                    self._copies.append((used, _size(layout)))
+                array, used = used, self._lent(layout, result) if i == guest else self._reserve(layout)
                 if i == result:
                     after.append(_reorder(layout, used, given, array))
                 else:
                     before.append(_reorder(given, array, layout, used))
             arguments.append((operands[i].argument, used))
-        scratch = _layout(primitive, SCRATCHPAD)
-        self._scratch, self._scratch_size = _memory(scratch), _size(scratch)
-        self._steps = [*before, _step(primitive, [*arguments, (SCRATCHPAD, self._scratch)]), *after]
+        arguments.append((SCRATCHPAD, self._reserve(_layout(primitive, SCRATCHPAD), always=True)))
+        self._steps = [*before, _step(primitive, arguments), *after]
+
+    def _reserve(self, layout: c_void_p, always: bool = False) -> Handle:
+        """Return a memory in the work space, or outside if it is large, and not `always` to be aligned."""
+        memory, size = _memory(layout), _size(layout)
+        if size > SHARED and not always:
+            self._alone.append((memory, size))
+        else:
+            self._shared.append((memory, self._size))
+            self._size += -(-size // ALIGNED) * ALIGNED
+        return memory
+
+    def _lent(self, layout: c_void_p, operand: int) -> Handle:
+        """Return a memory in the place of an operand."""
+        memory = _memory(layout)
+        self._guests.append((memory, operand))
+        return memory
 
     def run(self, stream: Handle, arrays: Sequence[Any]) -> None:
         """Run with the arrays. It is for one thread at a time."""
         place = library().dnnl_memory_set_data_handle
-        spaces = [np.empty(size, np.uint8) for _, size in self._copies]
-        for (memory, _), space in zip(self._copies, spaces, strict=True):
-            place(memory, space.ctypes.data)
-        scratch = np.empty(self._scratch_size + ALIGNED, np.uint8)
-        place(self._scratch, -(-scratch.ctypes.data // ALIGNED) * ALIGNED)
-        for memory, array in zip(self._arrays, arrays, strict=True):
-            place(memory, array.ctypes.data)
+        space = np.empty(self._size + ALIGNED, np.uint8)
+        at = -(-space.ctypes.data // ALIGNED) * ALIGNED
+        if at != self._at:
+            for memory, offset in self._shared:
+                place(memory, at + offset)
+            self._at = at
+        alone = [np.empty(size, np.uint8) for _, size in self._alone]
+        for (memory, _), copy in zip(self._alone, alone, strict=True):
+            place(memory, copy.ctypes.data)
+        places = [array.ctypes.data for array in arrays]
+        for memory, address in zip(self._arrays, places, strict=True):
+            place(memory, address)
         for memory, i in self._guests:
-            place(memory, arrays[i].ctypes.data)
+            place(memory, places[i])
         for primitive, arguments in self._steps:
             call("primitive_execute", primitive, stream, len(arguments), arguments)
 
