@@ -103,12 +103,17 @@ class Generator:
         return self._bits(count, _open(backend))
 
     def _bits(self, count: int, backend: Backend) -> Any:
+        seed, position = self._advance(count)
+        return backend.random_bits(seed, position, count)
+
+    def _advance(self, count: int) -> tuple[int, int]:
+        """Return the state before the next `count` words, which are the caller's."""
         with self._lock:
             seed, position = self._state
             if position + count > 2**62:
                 raise ValueError(f"stream {seed} ends at word 2**62; count={count} is too many, take another seed")
             self._state = seed, position + count
-        return backend.random_bits(seed, position, count)
+        return seed, position
 
     def uniform(
         self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype: str = "float32", backend: Chosen = None
@@ -140,11 +145,13 @@ class Generator:
         _width(dtype)
         if _blank.get():
             return own.xp.zeros(shape, dtype=own.dtype(dtype), device=own.device)
-        words = self._bits(count := prod(shape), own)
+        seed, position = self._advance(count := prod(shape))
         piece = max(count, 1) if own.accelerator else _PIECE
-        pieces = [_gauss(own, words[i : min(i + piece, count)]) for i in range(0, max(count, 1), piece)]
-        values = own.xp.concat(pieces) if len(pieces) > 1 else pieces[0]
-        return _affine(own.xp.astype(own.xp.reshape(values, shape), own.dtype(dtype), copy=False), std, mean)
+        pieces = []
+        for i in range(0, max(count, 1), piece):
+            values = _gauss(own, own.random_bits(seed, position + i, min(piece, count - i)))
+            pieces.append(_affine(own.xp.astype(values, own.dtype(dtype), copy=False), std, mean))
+        return own.xp.reshape(own.xp.concat(pieces) if len(pieces) > 1 else pieces[0], shape)
 
     def bernoulli(self, p: float, shape: Shape, backend: Chosen = None) -> Any:
         """Draw a boolean array that is True with probability `p`, to within 2**-33; exactly never at 0, always at 1."""
@@ -233,7 +240,7 @@ def _affine(x: Any, scale: float, shift: float) -> Any:
 
 
 #: How many words the host makes normal numbers of at a time: what it computes on the way stays in its cache.
-_PIECE = 2**16
+_PIECE = 2**15
 
 
 def _gauss(own: Backend, words: Any) -> Any:

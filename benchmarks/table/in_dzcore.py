@@ -60,7 +60,7 @@ def read(result: Any) -> np.ndarray:
 
 def _fill(model: Model | L.Layer, weights: Iterable[np.ndarray]) -> None:
     for param, array in zip(model.params(), weights, strict=True):
-        param.data = array.copy()
+        param.data = array  # a Parameter copies what it is given
 
 
 def _training(model: Model, optimizer: optimizers.Optimizer, numbers: Numbers) -> Step:
@@ -227,9 +227,9 @@ def hvp(numbers: Numbers) -> Step:
 
 
 def adam(numbers: Numbers) -> Step:
-    params = [dzcore.Parameter(array.copy()) for array in numbers.weights]
+    params = [dzcore.Parameter(array) for array in numbers.weights]
     for param, gradient in zip(params, numbers.gradients, strict=True):
-        param.grad = gradient.copy()
+        param.grad = gradient
     optimizer = optimizers.Adam().setup(params)
 
     def step() -> Variable:
