@@ -96,7 +96,8 @@ class Plan:
         order = sorted(range(len(calls)), key=lambda k: spec.place(needed[k]))
         results = ", ".join([*calls, ""])
         if order != sorted(order):
-            results = f"[({', '.join(f'gx{k}' for k in range(len(calls)))}) {' '.join(f'for gx{k} in [{calls[k]}]' for k in order)}][0]"
+            turns = " ".join(f"for gx{k} in [{calls[k]}]" for k in order)
+            results = f"[({', '.join(f'gx{k}' for k in range(len(calls)))}) {turns}][0]"
         self.pull = eval(given + f"({results})", formulas)
 
     def variables(self, node: Node) -> tuple[Any, list[Any]]:

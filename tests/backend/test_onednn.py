@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 OPS = NumpyBackend().ops
+SAME = Geometry((9, 9), (3, 3), (1, 1), (1, 1), (1, 1))
 NAMES = ("convolve", "convolve_biased", "convolve_input", "convolve_weight")
 
 
@@ -195,19 +196,47 @@ def test_what_the_library_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asks(large, 2, "float32") == [False] * 4
 
 
-def test_plans_and_work_space_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plans_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plan, "PLANS", 3)
     desk = plan._desk()
     desk.plans.clear()
-    monkeypatch.setattr(desk, "space", np.empty(0, np.uint8))
     geometries = [Geometry((n, 9), (3, 3), (1, 1), (1, 1), (1, 1)) for n in range(5, 10)]
-    for room in (0, 2**26):
-        monkeypatch.setattr(plan, "ROOM", room)
-        for g in (*geometries, *geometries[::-1]):
-            for name in NAMES:
-                check(name, made(g, 2, 8, 8), g)
-                assert len(desk.plans) <= 3
-        assert (len(desk.space) > 0) == (room > 0)
+    for g in (*geometries, *geometries[::-1]):
+        for name in NAMES:
+            check(name, made(g, 2, 8, 8), g)
+            assert len(desk.plans) <= 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("channels", "o"), [(16, 16), (3, 16), (16, 3), (6, 40)])
+def test_wherever_copies_lie(name: str, channels: int, o: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the work space, in arrays of their own, and in the memory of the result."""
+    arrays, desk = made(SAME, 3, channels, o), plan._desk()
+    for shared in (0, 2**22):
+        monkeypatch.setattr(plan, "SHARED", shared)
+        for guest in (plan._guest, lambda *_: None):
+            monkeypatch.setattr(plan, "_guest", guest)
+            desk.plans.clear()
+            for _ in range(2):
+                check(name, arrays, SAME)
+    desk.plans.clear()
+
+
+def test_a_copy_lies_where_the_result_will_be() -> None:
+    desk, arrays = plan._desk(), made(SAME, 3, 64, 64)
+    desk.plans.clear()
+    for name in NAMES:
+        check(name, arrays, SAME)
+    assert [len(each._guests) for each in desk.plans.values()] == [1] * 4
+
+
+def test_no_copy_lies_in_the_gaps_of_a_result() -> None:
+    """They are somebody else's."""
+    x, W, whole = np.ones((3, 64, 9, 9), np.float32), np.ones((64, 64, 3, 3), np.float32), np.zeros((3, 64, 9, 18))
+    whole = whole.astype(np.float32)
+    kernels._run("forward", SAME, ((plan.SRC, x), (plan.WEIGHTS, W), (plan.DST, whole[..., ::2])))
+    assert whole.max() == 64 * 9
+    assert not whole[..., 1::2].any()
 
 
 def test_a_plan_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,11 +265,17 @@ def test_the_plan_that_was_used_longest_ago_goes(monkeypatch: pytest.MonkeyPatch
 def test_work_space_that_has_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan works in the space that there is now, and not where it was at an earlier call."""
     g = Geometry((13, 9), (3, 3), (1, 1), (1, 1), (1, 1))
+    spaces: list[Any] = []
+
+    def elsewhere(size: int, dtype: Any) -> Any:
+        spaces.append(np.zeros(size, dtype))
+        return spaces[-1]
+
+    monkeypatch.setattr(plan, "np", SimpleNamespace(empty=elsewhere, uint8=np.uint8))
     for _ in range(3):
-        space = np.zeros(2**20, np.uint8)
-        monkeypatch.setattr(plan._desk(), "space", space)
         check("convolve", made(g, 2, 8, 8), g)
-        assert space.any()
+    assert len(spaces) == 3
+    assert all(space.any() for space in spaces)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -559,6 +559,31 @@ def test_the_formula_of_an_unneeded_operand_is_not_run(create_graph: bool) -> No
     assert ran == ["a"]
 
 
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_are_computed_in_the_order_of_the_formulas(create_graph: bool) -> None:
+    seen: list[str] = []
+
+    def formula(name: str, factor: float) -> Callable[..., Any]:
+        def gradient(gy: Any) -> Any:
+            seen.append(name)
+            return gy * factor
+
+        return gradient
+
+    @rule(c=formula("c", 3.0), a=formula("a", 1.0), b=formula("b", 2.0))
+    def total(xp: Any, a: Any, b: Any, c: Any) -> Any:
+        return a + 2.0 * b + 3.0 * c
+
+    for wanted in ("abc", "bc", "ac", "ab", "c"):
+        inputs = {name: Variable(np.ones(2)) for name in "abc"}
+        y = total(*[x if name in wanted else x.detach() for name, x in inputs.items()])
+        y.backward(create_graph=create_graph)
+        assert "".join(seen) == "".join(name for name in "cab" if name in wanted)
+        for name in wanted:
+            assert values(inputs[name].grad) == [{"a": 1.0, "b": 2.0, "c": 3.0}[name]] * 2
+        seen.clear()
+
+
 def test_grad_outputs(backend: Backend) -> None:
     x = Variable([1.0, 2.0])
     ys = [x * 2.0, x * x]
