@@ -149,7 +149,8 @@ def test_normal_follows_the_exact_quantiles_in_order_and_into_the_tail():
 
     class Given(NumpyBackend):
         def random_bits(self, seed, position, count):
-            return np.concatenate([magnitudes, magnitudes + 2**31]).astype(np.uint32)
+            words = np.concatenate([magnitudes, magnitudes + 2**31]).astype(np.uint32)
+            return words[position : position + count]
 
     x = Generator(0).normal(2 * len(magnitudes), dtype="float64", backend=Given())
     plus, minus = np.split(x, 2)
