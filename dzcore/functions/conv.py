@@ -22,6 +22,8 @@ __all__ = ["conv1d", "conv2d", "conv3d", "deconv1d", "deconv2d", "deconv3d"]
 
 # The three -----------------------------------------------------------------------------------------------------------
 
+# The gradient of W comes first: a backend copies two large arrays for it, and there is no third one yet.
+
 
 @rule(
     extends=True,
