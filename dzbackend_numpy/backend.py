@@ -194,14 +194,14 @@ class NumpyBackend(Backend):
         self, formula: Callable[..., tuple[Any, ...]], targets: tuple[Any, ...], *inputs: Any
     ) -> tuple[Any, ...]:
         """Write the formula's results over the targets, in one pass; into new arrays where a target is read-only."""
-        fused: Fused = self.ops.loops[formula]
+        fused: Fused = self.ops.loops[formula].__self__
         return fused.update(targets, inputs)
 
     def fused_into(self, out: Any, formula: Callable[..., tuple[Any, ...]], *inputs: Any) -> tuple[Any, ...]:
         """Evaluate an elementwise formula; its results are written to the arrays in `out` where a loop can do so."""
-        fused: Fused = self.ops.loops[formula]
+        fused: Fused = self.ops.loops[formula].__self__
         return fused.into(out, inputs)
 
-    def fuse(self, formula: Callable[..., Any]) -> "Fused":
+    def fuse(self, formula: Callable[..., Any]) -> Callable[..., Any]:
         """Compile the formula, see `dzbackend_numpy.fuse`."""
-        return Fused(self.ops, formula)
+        return Fused(self.ops, formula).call

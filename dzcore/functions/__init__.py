@@ -8,7 +8,7 @@ Arrays, Variables and Python numbers may be mixed freely, as long as they are on
 
 import sys
 
-from ..graph.rule import fused, namespaces
+from ..graph.rule import fused, loops, namespaces
 from . import (
     activation,
     conv,

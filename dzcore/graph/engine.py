@@ -64,7 +64,10 @@ def sweep(
             value, gy, _ = table.pop(heappop(heap))
         edges = value.edges
         if value.__class__ is simple and edges:
-            gxs = value.plan.pull(value.backend.ops, gy, *value.saved)
+            saved = value.saved
+            if saved is FREED:
+                FREED.refuse()
+            gxs = value.plan.pull(value.backend.ops, gy, saved)
             if free:
                 value.saved = FREED
             continue

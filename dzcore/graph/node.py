@@ -25,14 +25,17 @@ next_order = count(-1, -1).__next__
 class _Freed:
     """Stands for what a node kept until `backward` went by; who asks for it is told the remedy."""
 
-    def __iter__(self) -> NoReturn:
+    def refuse(self) -> NoReturn:
         raise GraphError(
             "this graph has been differentiated, which freed what it kept; call backward(retain_graph=True) the first "
             "time, or dzcore.grad, which frees nothing"
         )
 
+    def __iter__(self) -> NoReturn:
+        self.refuse()
+
     def __getitem__(self, index: int) -> NoReturn:
-        iter(self)
+        self.refuse()
 
 
 FREED: Any = _Freed()
@@ -96,10 +99,12 @@ class Node(Value):
     def pull(self, gy: Any, create_graph: bool, needed: "set[Value] | None") -> Sequence[Any]:
         plan = self.plan
         xp, saved = plan.variables(self) if create_graph else (self.backend.ops, self.saved)
+        if saved is FREED:
+            FREED.refuse()
         if needed is None or all(edge in needed for edge in self.edges):
-            return plan.pull(xp, gy, *saved)  # type: ignore[no-any-return]
+            return plan.pull(xp, gy, saved)  # type: ignore[no-any-return]
         return [
-            gradient(xp, gy, *saved) if edge in needed else None
+            gradient(xp, gy, saved) if edge in needed else None
             for edge, gradient in zip(self.edges, plan.gradients, strict=True)
         ]
 
