@@ -17,6 +17,7 @@ try:
     from . import convolution, memory, pooling, team
     from .fuse import Fused
     from .namespace import namespace
+    from .scalars import scalars
 
     _problem = None if int(np.__version__.split(".")[0]) >= 2 else f"numpy {np.__version__} is older than 2.0"
 except ImportError as error:
@@ -75,6 +76,10 @@ class NumpyBackend(Backend):
     def from_host(self, host: HostArray) -> Any:
         """Make an array of a copy of `host`."""
         return np.ndarray(host.shape, dtype=self.dtype(host.dtype), buffer=host.buffer).copy()
+
+    def number(self, x: float, dtype: Any) -> Any:
+        """Return a number as an array without axes, which is made once: NumPy takes as long to make one as to compute."""
+        return scalars[x, dtype]
 
     def adopt(self, host: HostArray) -> Any:
         """Make an array in the memory of `host`, if one may write there."""

@@ -333,6 +333,7 @@ def _node(plan: Plan, edges: tuple[Value, ...], saved: tuple[Any, ...], backend:
 def _binary(spec: Spec) -> Apply:
     forward = spec.forward
     elementwise = spec.elementwise
+    looped = spec.fused  # a loop takes numbers as they are
     both: Plan | None = None
     first: Plan | None = None
     second: Plan | None = None
@@ -350,7 +351,7 @@ def _binary(spec: Spec) -> Apply:
                 edge2 = x2.node
                 aligned = data1.shape == data2.shape and data1.dtype == data2.dtype
             elif type(x2) is float:
-                data2, edge2, aligned = x2, None, True
+                data2, edge2, aligned = x2 if looped else backend.number(x2, data1.dtype), None, True
             else:
                 data2 = operand(x2, backend, spec.name)
                 edge2 = None
