@@ -28,6 +28,7 @@ from . import (
     windows,
 )  # fmt: skip
 from .activation import *
+from .activation import _sigmoid_gradient as sigmoid_gradient
 from .conv import *
 from .conv import _convolve as convolve
 from .conv import _convolve_input as convolve_input
@@ -40,11 +41,14 @@ from .index import _add_rows as add_rows
 from .index import _embed as embed
 from .index import _rows as rows
 from .linalg import *
+from .linalg import _times_transposed as times_transposed
+from .linalg import _transposed_times as transposed_times
 from .loss import *
 from .loss import _cross_entropy as cross_entropy
 from .loss import _cross_entropy_gradient as cross_entropy_gradient
 from .loss import _one_hot as one_hot
 from .math import *
+from .math import _tanh_gradient as tanh_gradient
 from .norm import *
 from .norm import _deviation as deviation
 from .norm import _standardized as standardized

@@ -22,9 +22,35 @@ def _matmul_stacks(xp: Any, x1: Any, x2: Any, /, shape1: tuple[int, ...], shape2
     return xp.matmul(x1, x2)
 
 
-@rule(x1=lambda xp, gy, x2: xp.matmul(gy, x2.T), x2=lambda xp, gy, x1: xp.matmul(x1.T, gy))
+# Products of two matrices, either of them transposed: the gradients of each are among them, so that no matrix is
+# transposed on its own, and none comes out transposed in memory.
+
+
+@rule(x1=lambda xp, gy, x2: xp.times_transposed(gy, x2), x2=lambda xp, gy, x1: xp.transposed_times(x1, gy))
 def _matmul(xp: Any, x1: Any, x2: Any) -> Any:
     return xp.matmul(x1, x2)
+
+
+@rule(
+    extends=True,
+    shown="matmul",
+    x1=lambda xp, gy, x2: xp.matmul(gy, x2),
+    x2=lambda xp, gy, x1: xp.transposed_times(gy, x1),
+)
+def _times_transposed(xp: Any, x1: Any, x2: Any) -> Any:
+    """Multiply x1 (n, k) by the transpose of x2 (m, k)."""
+    return xp.matmul(x1, x2.T)
+
+
+@rule(
+    extends=True,
+    shown="matmul",
+    x1=lambda xp, gy, x2: xp.times_transposed(x2, gy),
+    x2=lambda xp, gy, x1: xp.matmul(x1, gy),
+)
+def _transposed_times(xp: Any, x1: Any, x2: Any) -> Any:
+    """Multiply the transpose of x1 (k, n) by x2 (k, m)."""
+    return xp.matmul(x1.T, x2)
 
 
 def matmul(x1: Any, x2: Any) -> Variable:
@@ -62,8 +88,8 @@ def _plus(y: Any, b: Any) -> Any:
 
 
 @rule(
-    x=lambda xp, gy, W: xp.matmul(gy, W.T),
-    W=lambda xp, gy, x: xp.matmul(x.T, gy),
+    x=lambda xp, gy, W: xp.times_transposed(gy, W),
+    W=lambda xp, gy, x: xp.transposed_times(x, gy),
     b=lambda xp, gy: xp.sum(gy, axis=0),
 )
 def _linear(xp: Any, x: Any, W: Any, b: Any) -> Any:

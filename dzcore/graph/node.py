@@ -101,7 +101,7 @@ class Node(Value):
         xp, saved = plan.variables(self) if create_graph else (self.backend.ops, self.saved)
         if saved is FREED:
             FREED.refuse()
-        if needed is None or all(edge in needed for edge in self.edges):
+        if needed is None or needed.issuperset(self.edges):
             return plan.pull(xp, gy, saved)  # type: ignore[no-any-return]
         return [
             gradient(xp, gy, saved) if edge in needed else None
