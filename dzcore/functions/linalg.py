@@ -55,8 +55,9 @@ def _transposed_times(xp: Any, x1: Any, x2: Any) -> Any:
 
 def matmul(x1: Any, x2: Any) -> Variable:
     """Multiply matrices: (…, n, k) and (…, k, m) to (…, n, m); vectors (k,) on either side; stacks broadcast."""
-    x1 = as_variable(x1, x2.backend if isinstance(x2, Variable) else None)
-    x2 = as_variable(x2, x1.backend)
+    if not (isinstance(x1, Variable) and isinstance(x2, Variable) and x1.backend is x2.backend):
+        x1 = as_variable(x1, x2.backend if isinstance(x2, Variable) else None)
+        x2 = as_variable(x2, x1.backend)
     if x1._data.dtype != x2._data.dtype:
         common = x1.backend.xp.result_type(x1.dtype, x2.dtype)
         x1, x2 = astype(x1, common), astype(x2, common)

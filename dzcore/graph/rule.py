@@ -302,8 +302,10 @@ def _unary(spec: Spec) -> Apply:
 def _unary_with_options(spec: Spec) -> Apply:
     forward = spec.forward
     differentiable = spec.differentiable
+    plan: Plan | None = None
 
     def apply(x: Any, *options: Any) -> Variable:
+        nonlocal plan
         if not isinstance(x, Variable):
             x = as_variable(x)
         backend = x.backend
@@ -314,7 +316,8 @@ def _unary_with_options(spec: Spec) -> Apply:
         result = Variable._of(y, backend, None)
         edge = x.node
         if edge is not None and differentiable and recording.get():
-            plan = spec.plan(True)
+            if plan is None:
+                plan = spec.plan(True)
             result.node = _node(plan, (edge,), plan.keep(data, y, *options), backend)
         return result
 
@@ -351,13 +354,12 @@ def _binary(spec: Spec) -> Apply:
                     raise _mixed(spec, (x1, x2))
                 data2 = x2._data
                 edge2 = x2.node
-                aligned = data1.shape == data2.shape and data1.dtype == data2.dtype
+                alone = False
             elif type(x2) is float:
-                data2, edge2, aligned = x2 if looped else backend.number(x2, data1.dtype), None, True
+                data2, edge2, alone = x2 if looped else backend.number(x2, data1.dtype), None, True
             else:
                 data2 = operand(x2, backend, spec.name)
-                edge2 = None
-                aligned = is_scalar(data2) or (data1.shape == data2.shape and data1.dtype == data2.dtype)
+                edge2, alone = None, is_scalar(data2)
         else:
             if not isinstance(x2, Variable):  # two raw arrays, or one and a number, which takes its dtype
                 return apply(x1, as_variable(x2)) if is_scalar(x1) and not is_scalar(x2) else apply(as_variable(x1), x2)
@@ -366,7 +368,7 @@ def _binary(spec: Spec) -> Apply:
             edge1 = None
             data2 = x2._data
             edge2 = x2.node
-            aligned = is_scalar(data1) or (data1.shape == data2.shape and data1.dtype == data2.dtype)
+            alone = is_scalar(data1)
         y = forward(backend.ops, data1, data2)
         if type(y) is not type(data1) and type(y) is not type(data2):
             y = backend.xp.asarray(y)
@@ -383,7 +385,7 @@ def _binary(spec: Spec) -> Apply:
             plan = first = first or spec.plan(True, False)
         else:
             plan = both = both or spec.plan(True, True)
-        if elementwise and not aligned:
+        if elementwise and not alone and (data1.shape != data2.shape or data1.dtype != data2.dtype):
             edge1 = edge1 and _fitted(edge1, data1, y, backend)
             edge2 = edge2 and _fitted(edge2, data2, y, backend)
         result.node = node = Node()
