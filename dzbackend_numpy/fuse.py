@@ -19,6 +19,7 @@ from .blocks import BLOCK, Blocks
 from .compiled.loops import Loops, Plan
 from .compiled.native import compiler
 from .compiled.ufunc import ufunc
+from .straight import straight
 from .trace import trace
 
 __all__ = ["Fused"]
@@ -131,9 +132,12 @@ class Fused:
             dtypes = loops.trace.dtypes
             if loops.trace.partial:
                 self._partial.add(key)
-            function = ufunc(loops.trace, getattr(self.formula, "__name__", "formula"))
+            name = getattr(self.formula, "__name__", "formula")
+            function = ufunc(loops.trace, name)
             limit = SMALL if compiler() else self.block + 1
-            if function is not None:
+            if function is None:
+                small = straight(loops.trace, name) or small
+            else:
                 small = partial(_in_a_tuple, function) if loops.trace.many and function.nout == 1 else function
                 limit = max(SMALL, loops.alone)
             limit = limit if self.small is None else self.small
