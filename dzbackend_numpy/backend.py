@@ -78,7 +78,7 @@ class NumpyBackend(Backend):
         return np.ndarray(host.shape, dtype=self.dtype(host.dtype), buffer=host.buffer).copy()
 
     def number(self, x: float, dtype: Any) -> Any:
-        """Return a number as an array without axes, which is made once: NumPy takes as long to make one as to compute."""
+        """Return a number as an array without axes, made once: for NumPy that is as much work as the operation."""
         return scalars[x, dtype]
 
     def adopt(self, host: HostArray) -> Any:

@@ -54,10 +54,10 @@ class Fused:
     @property
     def call(self) -> Callable[..., Any]:
         """The quickest way to `self(*inputs)` for as many inputs as the formula has; a method of this object."""
+        ways: dict[int, Callable[..., Any]] = {2: self._one, 3: self._two}
         code = getattr(self.formula, "__code__", None)
-        if code is None or code.co_flags & VARIADIC:
-            return self.__call__
-        return {2: self._one, 3: self._two}.get(code.co_argcount, self.__call__)
+        count = 0 if code is None or code.co_flags & VARIADIC else code.co_argcount  # the namespace included
+        return ways.get(count, self.__call__)
 
     def _one(self, x: Any) -> Any:
         if type(x) is ndarray:

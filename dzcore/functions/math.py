@@ -306,9 +306,7 @@ def cosh(xp: Any, x: Any) -> Any:
     return xp.cosh(x)
 
 
-@rule(
-    extends=True, fused=True, g=lambda xp, gy, t: xp.tanh_gradient(gy, t), t=lambda gy, g, t: gy * g * (t * -2.0)
-)
+@rule(extends=True, fused=True, g=lambda xp, gy, t: xp.tanh_gradient(gy, t), t=lambda gy, g, t: gy * g * (t * -2.0))
 def _tanh_gradient(xp: Any, g: Any, t: Any) -> Any:
     """Return the gradient g of t = tanh(x) as one of x."""
     return g - g * (t * t)

@@ -8,7 +8,7 @@ from typing import Any
 from ..backend import Backend, backend_of
 from ..errors import GraphError
 from .modes import recording, using_config
-from .node import FREED, Leaf, Node, Value
+from .node import FREED, Leaf, Node, Value, refuse
 from .variable import Variable, as_variable, is_scalar
 
 __all__ = ["backward", "grad", "reachable"]
@@ -68,7 +68,7 @@ def sweep(
         if value.__class__ is simple and edges and whole and value not in watch:  # type: ignore[operator]  # not None
             saved = value.saved
             if saved is FREED:
-                FREED.refuse()
+                refuse()
             gxs = value.plan.pull(value.backend.ops, gy, saved)
             if free:
                 value.saved = FREED

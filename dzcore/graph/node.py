@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .rule import Plan
     from .variable import Variable
 
-__all__ = ["FREED", "Fit", "Leaf", "Node", "Part", "Value", "next_order"]
+__all__ = ["FREED", "Fit", "Leaf", "Node", "Part", "Value", "next_order", "refuse"]
 
 #: Numbers the values downwards in the order of their creation: what a value was computed from has larger numbers.
 next_order = count(-1, -1).__next__
@@ -25,17 +25,19 @@ next_order = count(-1, -1).__next__
 class _Freed:
     """Stands for what a node kept until `backward` went by; who asks for it is told the remedy."""
 
-    def refuse(self) -> NoReturn:
-        raise GraphError(
-            "this graph has been differentiated, which freed what it kept; call backward(retain_graph=True) the first "
-            "time, or dzcore.grad, which frees nothing"
-        )
-
     def __iter__(self) -> NoReturn:
-        self.refuse()
+        refuse()
 
     def __getitem__(self, index: int) -> NoReturn:
-        self.refuse()
+        refuse()
+
+
+def refuse() -> NoReturn:
+    """Say what to do about a graph that has been freed."""
+    raise GraphError(
+        "this graph has been differentiated, which freed what it kept; call backward(retain_graph=True) the first "
+        "time, or dzcore.grad, which frees nothing"
+    )
 
 
 FREED: Any = _Freed()
@@ -100,7 +102,7 @@ class Node(Value):
         plan = self.plan
         xp, saved = plan.variables(self) if create_graph else (self.backend.ops, self.saved)
         if saved is FREED:
-            FREED.refuse()
+            refuse()
         if needed is None or needed.issuperset(self.edges):
             return plan.pull(xp, gy, saved)  # type: ignore[no-any-return]
         return [

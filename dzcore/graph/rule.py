@@ -364,11 +364,12 @@ def _binary(spec: Spec) -> Apply:
             if not isinstance(x2, Variable):  # two raw arrays, or one and a number, which takes its dtype
                 return apply(x1, as_variable(x2)) if is_scalar(x1) and not is_scalar(x2) else apply(as_variable(x1), x2)
             backend = x2.backend
-            data1 = operand(x1, backend, spec.name)
-            edge1 = None
             data2 = x2._data
             edge2 = x2.node
-            alone = is_scalar(data1)
+            data1 = operand(x1, backend, spec.name)
+            edge1, alone = None, is_scalar(data1)
+            if type(data1) is float and not looped:
+                data1 = backend.number(data1, data2.dtype)
         y = forward(backend.ops, data1, data2)
         if type(y) is not type(data1) and type(y) is not type(data2):
             y = backend.xp.asarray(y)

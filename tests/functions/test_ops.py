@@ -608,3 +608,26 @@ def test_the_gradients_of_unneeded_inputs_are_not_computed(monkeypatch: pytest.M
 def quiet() -> Iterator[None]:
     with np.errstate(all="raise", under="ignore"):
         yield
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid", "matmul", "linear"])
+def test_third_derivatives_of_rules_whose_gradients_are_rules(name: str, numpy_backend: Backend) -> None:
+    op = next(op for op in DIFFERENTIABLE if op.name == name)
+
+    def gradients(*xs: Variable) -> Any:
+        y = op.call(dzcore, *xs)
+        return dzcore.grad(y * y, xs, create_graph=True)
+
+    check_gradients(gradients, *op.draw(numpy_backend), order=2, directions=1)
+
+
+def test_second_derivatives_of_products_transpose_nothing(numpy_backend: Backend) -> None:
+    """A matrix that is transposed in memory slows down whatever meets it."""
+    xp = numpy_backend.xp
+    x, W = (dzcore.Variable(xp.ones(shape)) for shape in ((2, 3), (3, 4)))
+    gx, gW = dzcore.grad(F.sum(F.tanh(x @ W)), [x, W], create_graph=True)
+    assert gx is not None
+    assert gW is not None
+    assert "transpose" not in dzcore.utils.get_dot_graph(F.sum(gx) + F.sum(gW))
+    found = dzcore.grad([gx, gW], [x, W])
+    assert all(g.data.flags.c_contiguous for g in found if g is not None)
