@@ -66,10 +66,9 @@ def sweep(
         edges = value.edges
         whole = needed is None or needed.issuperset(edges)  # whether the gradients of all edges are wanted
         if value.__class__ is simple and edges and whole and value not in watch:  # type: ignore[operator]  # not None
-            saved = value.saved
-            if saved is FREED:
+            if value.saved is FREED:
                 refuse()
-            gxs = value.plan.pull(value.backend.ops, gy, saved)
+            gxs = value.plan.pull(value.backend.ops, gy, value.saved)
             if free:
                 value.saved = FREED
             continue
