@@ -28,7 +28,6 @@ from . import (
     windows,
 )  # fmt: skip
 from .activation import *
-from .activation import _sigmoid_gradient as sigmoid_gradient
 from .conv import *
 from .conv import _convolve as convolve
 from .conv import _convolve_input as convolve_input
@@ -48,7 +47,6 @@ from .loss import _cross_entropy as cross_entropy
 from .loss import _cross_entropy_gradient as cross_entropy_gradient
 from .loss import _one_hot as one_hot
 from .math import *
-from .math import _tanh_gradient as tanh_gradient
 from .norm import *
 from .norm import _deviation as deviation
 from .norm import _standardized as standardized

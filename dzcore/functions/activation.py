@@ -13,18 +13,7 @@ __all__ = ["elu", "gelu", "leaky_relu", "log_softmax", "relu", "sigmoid", "silu"
 _LEFTMOST = {"float16": -11.0, "float64": -708.0}
 
 
-@rule(
-    extends=True,
-    fused=True,
-    g=lambda xp, gy, s: xp.sigmoid_gradient(gy, s),
-    s=lambda gy, g, s: gy * g * (1.0 - s * 2.0),
-)
-def _sigmoid_gradient(xp: Any, g: Any, s: Any) -> Any:
-    """Return the gradient g of s = sigmoid(x) as one of x."""
-    return g * (s - s * s)
-
-
-@rule(extends=True, fused=True, x=lambda xp, gy, y: xp.sigmoid_gradient(gy, y))
+@rule(extends=True, fused=True, x=lambda gy, y: gy * (y - y * y))
 def sigmoid(xp: Any, x: Any) -> Any:
     """Calculate 1 / (1 + e⁻ˣ) without overflow, and accurately where it is small."""
     y = xp.exp(-xp.maximum(x, _LEFTMOST.get(xp.backend.dtype_name(x.dtype), -87.0)))

@@ -306,13 +306,7 @@ def cosh(xp: Any, x: Any) -> Any:
     return xp.cosh(x)
 
 
-@rule(extends=True, fused=True, g=lambda xp, gy, t: xp.tanh_gradient(gy, t), t=lambda gy, g, t: gy * g * (t * -2.0))
-def _tanh_gradient(xp: Any, g: Any, t: Any) -> Any:
-    """Return the gradient g of t = tanh(x) as one of x."""
-    return g - g * (t * t)
-
-
-@rule(fused=True, x=lambda xp, gy, y: xp.tanh_gradient(gy, y))
+@rule(fused=True, x=lambda gy, y: gy - gy * (y * y))
 def tanh(xp: Any, x: Any) -> Any:
     """Calculate the hyperbolic tangent."""
     return xp.tanh(x)

