@@ -17,6 +17,7 @@ try:
     from . import convolution, memory, pooling, team
     from .fuse import Fused
     from .namespace import namespace
+    from .scalars import scalars
 
     _problem = None if int(np.__version__.split(".")[0]) >= 2 else f"numpy {np.__version__} is older than 2.0"
 except ImportError as error:
@@ -75,6 +76,10 @@ class NumpyBackend(Backend):
     def from_host(self, host: HostArray) -> Any:
         """Make an array of a copy of `host`."""
         return np.ndarray(host.shape, dtype=self.dtype(host.dtype), buffer=host.buffer).copy()
+
+    def number(self, x: float, dtype: Any) -> Any:
+        """Return a number as an array without axes, made once: for NumPy that is as much work as the operation."""
+        return scalars[x, dtype]
 
     def adopt(self, host: HostArray) -> Any:
         """Make an array in the memory of `host`, if one may write there."""
@@ -194,7 +199,7 @@ class NumpyBackend(Backend):
         self, formula: Callable[..., tuple[Any, ...]], targets: tuple[Any, ...], *inputs: Any
     ) -> tuple[Any, ...]:
         """Write the formula's results over the targets, in one pass; into new arrays where a target is read-only."""
-        fused: Fused = self.ops.loops[formula]
+        fused: Fused = self.ops.loops[formula].__self__
         return fused.update(targets, inputs)
 
     def update_all(
@@ -204,14 +209,14 @@ class NumpyBackend(Backend):
         """Write the formula's results over all targets, in one go where they are whole arrays of their own."""
         if type(self).update is not NumpyBackend.update:  # a subclass has an update of its own
             return super().update_all(formula, targets, inputs, *numbers)
-        fused: Fused = self.ops.loops[formula]
+        fused: Fused = self.ops.loops[formula].__self__
         return fused.update_all(targets, inputs, numbers)
 
     def fused_into(self, out: Any, formula: Callable[..., tuple[Any, ...]], *inputs: Any) -> tuple[Any, ...]:
         """Evaluate an elementwise formula; its results are written to the arrays in `out` where a loop can do so."""
-        fused: Fused = self.ops.loops[formula]
+        fused: Fused = self.ops.loops[formula].__self__
         return fused.into(out, inputs)
 
-    def fuse(self, formula: Callable[..., Any]) -> "Fused":
+    def fuse(self, formula: Callable[..., Any]) -> Callable[..., Any]:
         """Compile the formula, see `dzbackend_numpy.fuse`."""
-        return Fused(self.ops, formula)
+        return Fused(self.ops, formula).call

@@ -19,6 +19,7 @@ from .blocks import BLOCK, Blocks
 from .compiled.loops import Loops, Plan, run_all
 from .compiled.native import compiler
 from .compiled.ufunc import ufunc
+from .straight import straight
 from .trace import trace
 
 __all__ = ["Fused"]
@@ -27,6 +28,10 @@ __all__ = ["Fused"]
 SMALL = 512
 #: How many layouts of arrays a formula remembers.
 MOST = 256
+#: Flags of a code object: `*inputs`, or `**inputs`.
+VARIADIC = 0x04 | 0x08
+#: What computes nothing.
+NONE: tuple[Callable[..., Any], float] = (lambda *inputs: None), -1
 
 Formula = Callable[..., Any]
 ndarray = np.ndarray
@@ -44,19 +49,34 @@ class Fused:
         self._partial: set[Any] = set()  #: where a universal function would repeat a result that is smaller than others
         self._plans: dict[tuple[Any, ...], Plan | Blocks | None] = {}
         self._rows: dict[tuple[Any, ...], Plan | None] = {}  #: of `update_all`
+        #: By the dtype of all of one or two arrays, what computes those of fewer elements than a number.
+        self._direct: dict[Any, tuple[Callable[..., Any], float]] = {}
+
+    @property
+    def call(self) -> Callable[..., Any]:
+        """The quickest way to `self(*inputs)` for as many inputs as the formula has; a method of this object."""
+        ways: dict[int, Callable[..., Any]] = {2: self._one, 3: self._two}
+        code = getattr(self.formula, "__code__", None)
+        count = 0 if code is None or code.co_flags & VARIADIC else code.co_argcount  # the namespace included
+        return ways.get(count, self.__call__)
+
+    def _one(self, x: Any) -> Any:
+        if type(x) is ndarray:
+            small, limit = self._direct.get(x.dtype, NONE)
+            if x.size < limit:
+                return small(x)
+        return self(x)
+
+    def _two(self, x: Any, y: Any) -> Any:
+        if type(x) is type(y) is ndarray and (dtype := x.dtype) is y.dtype:
+            small, limit = self._direct.get(dtype, NONE)
+            if x.size < limit > y.size:
+                return small(x, y)
+        return self(x, y)
 
     def __call__(self, *inputs: Any) -> Any:
         """Evaluate the formula into new arrays."""
-        if len(inputs) == 1 and type(inputs[0]) is ndarray:  # one and two arrays are nearly all there is
-            key = inputs[0].dtype
-            size = inputs[0].size
-        elif len(inputs) == 2 and type(inputs[0]) is type(inputs[1]) is ndarray:
-            x, y = inputs
-            key, size = (x.dtype, y.dtype), x.size
-            if y.size > size:
-                size = y.size
-        else:
-            key, size = _kinds(inputs)
+        key, size = _kinds(inputs)
         small, limit, function, _ = self._small.get(key) or self._found(key, inputs)
         if size < limit and (function is None or key not in self._partial or _alike(inputs)):
             return small(*inputs)
@@ -158,12 +178,17 @@ class Fused:
             dtypes = loops.trace.dtypes
             if loops.trace.partial:
                 self._partial.add(key)
-            function = ufunc(loops.trace, getattr(self.formula, "__name__", "formula"))
+            name = getattr(self.formula, "__name__", "formula")
+            function = ufunc(loops.trace, name)
             limit = SMALL if compiler() else self.block + 1
-            if function is not None:
+            if function is None:
+                small = straight(loops.trace, name) or small
+            else:
                 small = partial(_in_a_tuple, function) if loops.trace.many and function.nout == 1 else function
                 limit = max(SMALL, loops.alone)
             limit = limit if self.small is None else self.small
+            if key not in self._partial and {*_signature(inputs)} == {(dtype := getattr(inputs[0], "dtype", None))}:
+                self._direct[dtype] = small, limit
         found = self._small[key] = small, limit, function, dtypes
         return found
 

@@ -171,6 +171,12 @@ class Backend(ABC):
         ops = self.ops
         return lambda *inputs: formula(ops, *inputs)
 
+    def number(self, x: float, dtype: Any) -> Any:
+        """Return a number as the library's operators take it fastest beside an array of this dtype, which the result
+        has as well if it is floating-point; by default as it is.
+        """
+        return x
+
     def adopt(self, host: HostArray) -> Any:
         """Make an array of `host`, bit for bit, perhaps in its memory: nobody else will use that."""
         return self.from_host(host)

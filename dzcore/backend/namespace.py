@@ -1,7 +1,7 @@
 """`xp` as rules see it: the array library's functions, and what dzcore adds to them, on raw arrays."""
 
 from collections.abc import Callable
-from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -54,6 +54,6 @@ class Namespace:
         else:
             found = getattr(self.backend, name, None)
             if found is None:
-                found = self.loops[extension] if name in FORMULAS else partial(extension, self)
+                found = self.loops[extension] if name in FORMULAS else MethodType(extension, self)
         setattr(self, name, found)
         return found

@@ -8,7 +8,7 @@ Arrays, Variables and Python numbers may be mixed freely, as long as they are on
 
 import sys
 
-from ..graph.rule import fused, namespaces
+from ..graph.rule import fused, loops, namespaces
 from . import (
     activation,
     conv,
@@ -40,6 +40,8 @@ from .index import _add_rows as add_rows
 from .index import _embed as embed
 from .index import _rows as rows
 from .linalg import *
+from .linalg import _times_transposed as times_transposed
+from .linalg import _transposed_times as transposed_times
 from .loss import *
 from .loss import _cross_entropy as cross_entropy
 from .loss import _cross_entropy_gradient as cross_entropy_gradient

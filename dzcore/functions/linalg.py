@@ -22,15 +22,42 @@ def _matmul_stacks(xp: Any, x1: Any, x2: Any, /, shape1: tuple[int, ...], shape2
     return xp.matmul(x1, x2)
 
 
-@rule(x1=lambda xp, gy, x2: xp.matmul(gy, x2.T), x2=lambda xp, gy, x1: xp.matmul(x1.T, gy))
+# Products of two matrices, either of them transposed: the gradients of each are among them, so that no matrix is
+# transposed on its own, and none comes out transposed in memory.
+
+
+@rule(x1=lambda xp, gy, x2: xp.times_transposed(gy, x2), x2=lambda xp, gy, x1: xp.transposed_times(x1, gy))
 def _matmul(xp: Any, x1: Any, x2: Any) -> Any:
     return xp.matmul(x1, x2)
 
 
+@rule(
+    extends=True,
+    shown="matmul",
+    x1=lambda xp, gy, x2: xp.matmul(gy, x2),
+    x2=lambda xp, gy, x1: xp.transposed_times(gy, x1),
+)
+def _times_transposed(xp: Any, x1: Any, x2: Any) -> Any:
+    """Multiply x1 (n, k) by the transpose of x2 (m, k)."""
+    return xp.matmul(x1, x2.T)
+
+
+@rule(
+    extends=True,
+    shown="matmul",
+    x1=lambda xp, gy, x2: xp.times_transposed(x2, gy),
+    x2=lambda xp, gy, x1: xp.matmul(x1, gy),
+)
+def _transposed_times(xp: Any, x1: Any, x2: Any) -> Any:
+    """Multiply the transpose of x1 (k, n) by x2 (k, m)."""
+    return xp.matmul(x1.T, x2)
+
+
 def matmul(x1: Any, x2: Any) -> Variable:
     """Multiply matrices: (…, n, k) and (…, k, m) to (…, n, m); vectors (k,) on either side; stacks broadcast."""
-    x1 = as_variable(x1, x2.backend if isinstance(x2, Variable) else None)
-    x2 = as_variable(x2, x1.backend)
+    if not (isinstance(x1, Variable) and isinstance(x2, Variable) and x1.backend is x2.backend):
+        x1 = as_variable(x1, x2.backend if isinstance(x2, Variable) else None)
+        x2 = as_variable(x2, x1.backend)
     if x1._data.dtype != x2._data.dtype:
         common = x1.backend.xp.result_type(x1.dtype, x2.dtype)
         x1, x2 = astype(x1, common), astype(x2, common)
@@ -62,8 +89,8 @@ def _plus(y: Any, b: Any) -> Any:
 
 
 @rule(
-    x=lambda xp, gy, W: xp.matmul(gy, W.T),
-    W=lambda xp, gy, x: xp.matmul(x.T, gy),
+    x=lambda xp, gy, W: xp.times_transposed(gy, W),
+    W=lambda xp, gy, x: xp.transposed_times(x, gy),
     b=lambda xp, gy: xp.sum(gy, axis=0),
 )
 def _linear(xp: Any, x: Any, W: Any, b: Any) -> Any:

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from heapq import heappop, heappush
+from operator import attrgetter
 from typing import Any
 
 from ..backend import Backend, backend_of
 from ..errors import GraphError
 from .modes import recording, using_config
-from .node import FREED, Leaf, Node, Value
+from .node import FREED, Leaf, Node, Value, refuse
 from .variable import Variable, as_variable, is_scalar
 
 __all__ = ["backward", "grad", "reachable"]
@@ -29,7 +30,7 @@ def sweep(
     """
     table: dict[int, list[Any]] = {}  # the value, its gradient, and whether that was added up here, for nobody else
     heap: list[int] = []
-    simple = Node if needed is None and watch is not None and not create_graph else None  # the class of nearly all
+    simple = Node if watch is not None and not create_graph else None  # the class of nearly all
     seeds = list(seeds)
     edges: Sequence[Value] = [value for value, _ in seeds]
     gxs: Sequence[Any] = [g for _, g in seeds]
@@ -63,17 +64,20 @@ def sweep(
                 break
             value, gy, _ = table.pop(heappop(heap))
         edges = value.edges
-        if value.__class__ is simple and edges:
-            gxs = value.plan.pull(value.backend.ops, gy, *value.saved)
+        whole = needed is None or needed.issuperset(edges)  # whether the gradients of all edges are wanted
+        if value.__class__ is simple and edges and whole and value not in watch:  # type: ignore[operator]  # not None
+            if value.saved is FREED:
+                refuse()
+            gxs = value.plan.pull(value.backend.ops, gy, value.saved)
             if free:
                 value.saved = FREED
             continue
         if not edges or watch is None or value in watch:
             yield value, gy
-        gxs = value.pull(gy, create_graph, needed) if edges else ()
+        gxs = value.pull(gy, create_graph, None if whole else needed) if edges else ()
         if free:
             value.free()
-        if needed is not None:
+        if needed is not None and not whole:
             gxs = [g if edge in needed else None for edge, g in zip(edges, gxs, strict=True)]
 
 
@@ -191,8 +195,8 @@ def grad(
                 )
     targets = {x.node for x in xs if x.node is not None}
     needed: set[Value] = set(targets)
-    for value in sorted(reachable(y.node for y in ys if y.node is not None), key=lambda value: -value.order):
-        if any(edge in needed for edge in value.edges):
+    for value in sorted(reachable(y.node for y in ys if y.node is not None), key=attrgetter("order"), reverse=True):
+        if not needed.isdisjoint(value.edges):
             needed.add(value)
     starts = [
         (y.node, g if create_graph else g._data)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .rule import Plan
     from .variable import Variable
 
-__all__ = ["FREED", "Fit", "Leaf", "Node", "Part", "Value", "next_order"]
+__all__ = ["FREED", "Fit", "Leaf", "Node", "Part", "Value", "next_order", "refuse"]
 
 #: Numbers the values downwards in the order of their creation: what a value was computed from has larger numbers.
 next_order = count(-1, -1).__next__
@@ -26,13 +26,18 @@ class _Freed:
     """Stands for what a node kept until `backward` went by; who asks for it is told the remedy."""
 
     def __iter__(self) -> NoReturn:
-        raise GraphError(
-            "this graph has been differentiated, which freed what it kept; call backward(retain_graph=True) the first "
-            "time, or dzcore.grad, which frees nothing"
-        )
+        refuse()
 
     def __getitem__(self, index: int) -> NoReturn:
-        iter(self)
+        refuse()
+
+
+def refuse() -> NoReturn:
+    """Say what to do about a graph that has been freed."""
+    raise GraphError(
+        "this graph has been differentiated, which freed what it kept; call backward(retain_graph=True) the first "
+        "time, or dzcore.grad, which frees nothing"
+    )
 
 
 FREED: Any = _Freed()
@@ -96,10 +101,12 @@ class Node(Value):
     def pull(self, gy: Any, create_graph: bool, needed: "set[Value] | None") -> Sequence[Any]:
         plan = self.plan
         xp, saved = plan.variables(self) if create_graph else (self.backend.ops, self.saved)
-        if needed is None or all(edge in needed for edge in self.edges):
-            return plan.pull(xp, gy, *saved)  # type: ignore[no-any-return]
+        if saved is FREED:
+            refuse()
+        if needed is None or needed.issuperset(self.edges):
+            return plan.pull(xp, gy, saved)  # type: ignore[no-any-return]
         return [
-            gradient(xp, gy, *saved) if edge in needed else None
+            gradient(xp, gy, saved) if edge in needed else None
             for edge, gradient in zip(self.edges, plan.gradients, strict=True)
         ]
 

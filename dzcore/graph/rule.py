@@ -24,7 +24,7 @@ which of them are wanted; what it gives for the others is not looked at.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,33 +64,37 @@ class Plan:
         #: Where each saved value hangs in the graph: at an edge, nowhere (None), at the node ("y"), or no array ("").
         self.links = [edges.get(n) if n in arrays else "y" if n == "y" else "" for n in saved]
         # The rest is calls of the formulas with the right arguments, written out: keep(x1, x2, y) -> saved,
-        # pull(xp, gy, *saved) -> gradients, and each gradient alone.
-        given = f"lambda {', '.join(['xp', 'gy', *saved])}: "
+        # pull(xp, gy, saved) -> gradients, and each gradient alone.
+        place = {name: f"saved[{i}]" for i, name in enumerate(saved)}
+        given = "lambda xp, gy, saved: "
         self.keep = eval(f"lambda {', '.join([*arrays, 'y', *spec.options])}: ({', '.join([*saved, ''])})")
         if spec.joint:
             alone = [tuple(i == k for k in range(len(needs))) for i in needed]
             calls = [
-                f"_joint({', '.join(str(each) if name == 'needs' else name for name in wants[0])})"
+                f"_joint({', '.join(str(each) if name == 'needs' else place.get(name, name) for name in wants[0])})"
                 for each in [needs, *alone]
             ]
             self.pull = eval(given + f"[gxs[i] for gxs in [{calls[0]}] for i in {needed}]", formulas)
             self.gradients = [eval(given + f"{call}[{i}]", formulas) for i, call in zip(needed, calls[1:], strict=True)]
             return
-        calls = [f"{g}({', '.join(names)})" for g, names in zip(formulas, wants, strict=True)]
+        calls = [
+            f"{g}({', '.join(place.get(name, name) for name in names)})"
+            for g, names in zip(formulas, wants, strict=True)
+        ]
         self.gradients = [eval(given + call, formulas) for call in calls]
         # What names nothing but gy is a single step, or none; all the rest of a fused rule is one loop.
         looped = [k for k, names in enumerate(wants) if spec.fused and names != ["gy"]]
         if looped:
             operands = list(dict.fromkeys(["gy", *[n for k in looped for n in wants[k] if n != "xp"]]))
             several = len(looped) > 1
-            body = ", ".join(calls[k] for k in looped)
+            body = ", ".join(f"_g{needed[k]}({', '.join(wants[k])})" for k in looped)
             loop = eval(f"lambda {', '.join(['xp', *operands])}: {f'({body})' if several else body}", formulas)
             loop.__qualname__ = loop.__name__ = f"{spec.name}_gradient"
             formulas["_loop"] = loop
+            call = f"xp.loops[_loop]({', '.join(place.get(name, name) for name in operands)})"
             for i, k in enumerate(looped):
-                calls[k] = f"found[{i}]" if several else f"xp.fused(_loop, {', '.join(operands)})"
+                calls[k] = f"found[{i}]" if several else call
             if several:
-                call = f"xp.fused(_loop, {', '.join(operands)})"
                 self.pull = eval(given + f"[({', '.join(calls)}) for found in [{call}]][0]", formulas)
                 return
         order = sorted(range(len(calls)), key=lambda k: spec.place(needed[k]))
@@ -121,6 +125,16 @@ class Plan:
 def fused(formula: Callable[..., Any], *inputs: Any) -> Any:
     """Call an elementwise formula on Variables: `xp.fused` where derivatives of the derivative are wanted."""
     return formula(namespaces.variables, *inputs)
+
+
+class _Loops:
+    """`xp.loops` there: by formula, what evaluates it on Variables."""
+
+    def __getitem__(self, formula: Callable[..., Any]) -> Callable[..., Any]:
+        return partial(fused, formula)
+
+
+loops = _Loops()
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:
@@ -238,8 +252,14 @@ def rule(
             _extend(spec.name, forward, fused)
             name = spec.name  # called by its name, for the backend may have its own
             spec.forward = lambda xp, *inputs, **named: getattr(xp, name)(*inputs, **named)
+            if form is _unary:
+                spec.forward = lambda xp, x: getattr(xp, name)(x)
         elif fused:
             spec.forward = lambda xp, *inputs: xp.loops[forward](*inputs)
+            if form is _unary:
+                spec.forward = lambda xp, x: xp.loops[forward](x)
+            elif form is _binary:
+                spec.forward = lambda xp, x1, x2: xp.loops[forward](x1, x2)
         apply = form(spec)
         update_wrapper(apply, forward)
         del apply.__wrapped__  # type: ignore[attr-defined]  # its signature begins with xp, which callers do not give
@@ -276,7 +296,7 @@ def _unary(spec: Spec) -> Apply:
             return result
         if plan is None:
             plan = spec.plan(True)
-        result.node = node = new(Node)
+        result.node = node = Node()
         node.plan = plan
         node.edges = (edge,)
         node.saved = plan.keep(data, y)
@@ -291,8 +311,10 @@ def _unary(spec: Spec) -> Apply:
 def _unary_with_options(spec: Spec) -> Apply:
     forward = spec.forward
     differentiable = spec.differentiable
+    plan: Plan | None = None
 
     def apply(x: Any, *options: Any) -> Variable:
+        nonlocal plan
         if not isinstance(x, Variable):
             x = as_variable(x)
         backend = x.backend
@@ -303,7 +325,8 @@ def _unary_with_options(spec: Spec) -> Apply:
         result = Variable._of(y, backend, None)
         edge = x.node
         if edge is not None and differentiable and recording.get():
-            plan = spec.plan(True)
+            if plan is None:
+                plan = spec.plan(True)
             result.node = _node(plan, (edge,), plan.keep(data, y, *options), backend)
         return result
 
@@ -324,6 +347,7 @@ def _node(plan: Plan, edges: tuple[Value, ...], saved: tuple[Any, ...], backend:
 def _binary(spec: Spec) -> Apply:
     forward = spec.forward
     elementwise = spec.elementwise
+    looped = spec.fused  # a loop takes numbers as they are
     both: Plan | None = None
     first: Plan | None = None
     second: Plan | None = None
@@ -339,22 +363,22 @@ def _binary(spec: Spec) -> Apply:
                     raise _mixed(spec, (x1, x2))
                 data2 = x2._data
                 edge2 = x2.node
-                aligned = data1.shape == data2.shape and data1.dtype == data2.dtype
+                alone = False
             elif type(x2) is float:
-                data2, edge2, aligned = x2, None, True
+                data2, edge2, alone = x2 if looped else backend.number(x2, data1.dtype), None, True
             else:
                 data2 = operand(x2, backend, spec.name)
-                edge2 = None
-                aligned = is_scalar(data2) or (data1.shape == data2.shape and data1.dtype == data2.dtype)
+                edge2, alone = None, is_scalar(data2)
         else:
             if not isinstance(x2, Variable):  # two raw arrays, or one and a number, which takes its dtype
                 return apply(x1, as_variable(x2)) if is_scalar(x1) and not is_scalar(x2) else apply(as_variable(x1), x2)
             backend = x2.backend
-            data1 = operand(x1, backend, spec.name)
-            edge1 = None
             data2 = x2._data
             edge2 = x2.node
-            aligned = is_scalar(data1) or (data1.shape == data2.shape and data1.dtype == data2.dtype)
+            data1 = operand(x1, backend, spec.name)
+            edge1, alone = None, is_scalar(data1)
+            if type(data1) is float and not looped:
+                data1 = backend.number(data1, data2.dtype)
         y = forward(backend.ops, data1, data2)
         if type(y) is not type(data1) and type(y) is not type(data2):
             y = backend.xp.asarray(y)
@@ -371,10 +395,10 @@ def _binary(spec: Spec) -> Apply:
             plan = first = first or spec.plan(True, False)
         else:
             plan = both = both or spec.plan(True, True)
-        if elementwise and not aligned:
+        if elementwise and not alone and (data1.shape != data2.shape or data1.dtype != data2.dtype):
             edge1 = edge1 and _fitted(edge1, data1, y, backend)
             edge2 = edge2 and _fitted(edge2, data2, y, backend)
-        result.node = node = new(Node)
+        result.node = node = Node()
         node.plan = plan
         node.edges = (edge1, edge2) if edge1 and edge2 else (edge1 or edge2,)  # type: ignore[assignment]  # one is there
         node.saved = plan.keep(data1, data2, y)

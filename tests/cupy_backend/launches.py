@@ -31,7 +31,7 @@ def main() -> None:
     def forward_and_backward(name, function):
         y = function(whole)
         pull, saved = y.node.plan.pull, y.node.saved
-        return {name: lambda: function(whole), f"{name} gradient": lambda: pull(backend.ops, ones, *saved)}
+        return {name: lambda: function(whole), f"{name} gradient": lambda: pull(backend.ops, ones, saved)}
 
     rules = ("SGD", "MomentumSGD", "AdaGrad", "AdaDelta", "Adam", "AdamW")
     cases = {

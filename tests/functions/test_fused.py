@@ -186,7 +186,7 @@ def test_what_names_only_gy_is_handed_on(numpy_backend: Backend) -> None:
         x, gamma, beta = (Variable(np.ones((4, 3))) for _ in range(3))
         y = norm._scale_and_shift(x, gamma, beta)
         gy = np.ones((4, 3))
-        assert y.node.plan.pull(numpy_backend.ops, gy, *y.node.saved)[2] is gy
+        assert y.node.plan.pull(numpy_backend.ops, gy, y.node.saved)[2] is gy
 
 
 # Formulas for all inputs together ------------------------------------------------------------------------------------

@@ -54,6 +54,13 @@ def _sum_to(shape: tuple[int, ...], to: tuple[int, ...], dtypes: tuple[str, ...]
     return Sample(lambda b, dtype: (send(b, _wave(prod(shape)), shape, dtype), to), dtypes=dtypes)
 
 
+def _product(left: tuple[int, int], right: tuple[int, int]) -> Sample:
+    def make(backend: Backend, dtype: str) -> tuple[Any, ...]:
+        return send(backend, _wave(prod(left)), left, dtype), send(backend, _wave(prod(right))[::-1], right, dtype)
+
+    return Sample(make)
+
+
 def _embed(index: tuple[Any, ...], sliced: tuple[int, ...], shape: tuple[int, ...]) -> Sample:
     return Sample(lambda b, dtype: (send(b, _wave(prod(sliced)), sliced, dtype), index, shape))
 
@@ -198,6 +205,8 @@ SAMPLES: dict[str, list[Sample]] = {
     "sum_to": [_sum_to((2, 3, 4), (3, 1)), _sum_to((2, 3, 4), ()), _sum_to((3, 4), (3, 4)), _sum_to((3, 4), (1, 4)),
                _sum_to((0, 4), (4,)), _sum_to((2, 3, 4), (1, 3, 1)), _sum_to((300, 33), (33,), ONE),
                _sum_to((300, 33), (300, 1), ONE)],
+    "times_transposed": [_product((2, 3), (4, 3)), _product((1, 3), (1, 3)), _product((0, 3), (2, 3))],
+    "transposed_times": [_product((3, 2), (3, 4)), _product((3, 1), (3, 1)), _product((0, 2), (0, 3))],
     "sigmoid": [
         Sample(lambda b, dtype: (send(b, _wave(12), (3, 4), dtype),), exact=False),
         Sample(lambda b, dtype: (send(b, [inf, -inf, nan, 0.0, -0.0, 1e4, -1e4], (7,), dtype),), exact=False),
