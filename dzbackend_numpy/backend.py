@@ -9,12 +9,13 @@ from typing import Any
 
 from dzcore.backend.base import Backend, HostArray
 from dzcore.backend.portable import window_counts
+from dzcore.functions.recurrent import Cell
 from dzcore.functions.windows import Geometry
 
 try:
     import numpy as np
 
-    from . import convolution, memory, pooling, team
+    from . import convolution, memory, pooling, recurrent, team
     from .fuse import Fused
     from .namespace import namespace
     from .scalars import scalars
@@ -212,10 +213,15 @@ class NumpyBackend(Backend):
         fused: Fused = self.ops.loops[formula].__self__
         return fused.update_all(targets, inputs, numbers)
 
-    def fused_into(self, out: Any, formula: Callable[..., tuple[Any, ...]], *inputs: Any) -> tuple[Any, ...]:
-        """Evaluate an elementwise formula; its results are written to the arrays in `out` where a loop can do so."""
-        fused: Fused = self.ops.loops[formula].__self__
-        return fused.into(out, inputs)
+    def steps_ahead(
+        self, cell: Cell, a: Any, b: Any, U: Any, d: Sequence[Any], state: Sequence[Any]
+    ) -> tuple[Any, Sequence[Any]]:
+        """Take all steps of a recurrent layer, see `dzbackend_numpy.recurrent`."""
+        return recurrent.steps_ahead(self.ops, cell, a, b, U, d, state)
+
+    def steps_back(self, cell: Cell, gy: Any, U: Any, kept: Sequence[Any]) -> tuple[Any, Any, Sequence[Any]]:
+        """Go back through them."""
+        return recurrent.steps_back(self.ops, cell, gy, U, kept)
 
     def fuse(self, formula: Callable[..., Any]) -> Callable[..., Any]:
         """Compile the formula, see `dzbackend_numpy.fuse`."""

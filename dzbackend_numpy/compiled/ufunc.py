@@ -18,7 +18,7 @@ from .kernel import SEVERAL
 from .native import compiler
 from .operations import apply
 
-__all__ = ["ufunc"]
+__all__ = ["loop", "ufunc"]
 
 #: The loop, twice: for elements side by side, which the compiler makes vectors of, and for others. What the mathematics
 #: leaves in the processor's flags is no news to anybody: they are cleared, or NumPy would warn of it.
@@ -171,16 +171,20 @@ _kept: list[Any] = []  #: what NumPy points to and does not copy
 _api = cache(_Api)
 
 
-def ufunc(trace: Trace, name: str) -> Any:
-    """Return the universal function of a trace, exactly of its dtypes; None where there is none."""
+def loop(trace: Trace) -> tuple[int, list[Any]] | None:
+    """Return the address of the loop of a trace, and the dtypes of its operands; None where there is none."""
     llvm = compiler()
-    if llvm is None or trace.prelude or len(trace.dtypes) + trace.inputs > MOST:
-        return None
-    if not _clears():
+    if llvm is None or trace.prelude or len(trace.dtypes) + trace.inputs > MOST or not _clears():
         return None
     try:
         writer = Writer(trace)
         text = writer.write()
     except (CannotEmitError, OverflowError):
         return None
-    return _api().make(llvm.load(text, "loop"), writer.dtypes, trace.inputs, name)
+    return llvm.load(text, "loop"), writer.dtypes
+
+
+def ufunc(trace: Trace, name: str) -> Any:
+    """Return the universal function of a trace, exactly of its dtypes; None where there is none."""
+    found = loop(trace)
+    return None if found is None else _api().make(*found, trace.inputs, name)

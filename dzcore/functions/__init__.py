@@ -57,7 +57,8 @@ from .pool import _window_put as window_put
 from .pool import _window_spread as window_spread
 from .pool import _window_sum as window_sum
 from .recurrent import *
-from .recurrent import _fused_into as fused_into
+from .recurrent import _steps_ahead as steps_ahead
+from .recurrent import _steps_back as steps_back
 from .reduce import *
 from .search import *
 from .shape import *

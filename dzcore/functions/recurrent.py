@@ -7,8 +7,8 @@ new state those of the columns and of the old state. What the first made is kept
 nothing twice. Only where derivatives of the derivative are wanted, it is made anew of Variables, for there it is a
 function of the inputs.
 
-The gradients of the matrices are one product each at the end. For that the results of all steps must lie in one array,
-and a library whose arrays can be written to puts them there itself (`fused_into`).
+The gradients of the matrices are one product each at the end. Between the products lie two loops over the steps, each
+of which a backend may have in one piece (`steps_ahead`, `steps_back`).
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 from ..graph import Variable, as_variable, rule
 from ..graph.rule import extension
-from .linalg import _plus
 from .shape import astype
 
 __all__ = ["gru", "lstm", "rnn"]
@@ -29,6 +28,7 @@ class Cell(NamedTuple):
     """One step, for all elements of the state alike. The letters in its formulas are those of the functions below."""
 
     gates: int
+    parts: int  #: of the state
     #: From the gates' columns of a, of h U and of the bias, and the old state: the new state, and what is kept.
     ahead: Formula
     makes: int  #: how many results that has
@@ -84,22 +84,12 @@ def _gru_back(xp: Any, new: Any, r: Any, z: Any, n: Any, s: Any, h: Any, gy: Any
     return gr, gz, gn, gr, gz, gn * r, gh * z
 
 
-RNN = Cell(1, _rnn_ahead, 1, _rnn_back)
-LSTM = Cell(4, _lstm_ahead, 7, _lstm_back, direct=1)
-GRU = Cell(3, _gru_ahead, 5, _gru_back, reset=True, direct=1)
+RNN = Cell(1, 1, _rnn_ahead, 1, _rnn_back)
+LSTM = Cell(4, 2, _lstm_ahead, 7, _lstm_back, direct=1)
+GRU = Cell(3, 1, _gru_ahead, 5, _gru_back, reset=True, direct=1)
 
 
 # All steps -----------------------------------------------------------------------------------------------------------
-
-
-@extension
-def _fused_into(xp: Any, out: Arrays | None, formula: Formula, *inputs: Any) -> Any:
-    """Evaluate an elementwise formula with several results, into the arrays in `out` if the library can.
-
-    `out` has an array for each result, which shares memory with nothing else, or None for a new one. That a result is
-    such an array tells that it was written there; it is so with all of them or with none.
-    """
-    return xp.fused(formula, *inputs)
 
 
 def _columns(cell: Cell, x: Any) -> list[Any]:
@@ -108,112 +98,82 @@ def _columns(cell: Cell, x: Any) -> list[Any]:
     return [x[..., k * width : (k + 1) * width] for k in range(cell.gates)]
 
 
-def _steps(xp: Any, cell: Cell, x: Any) -> list[tuple[Any, ...]]:
-    """Return the columns of each gate in each step."""
-    return list(zip(*[xp.unstack(column) for column in _columns(cell, x)], strict=True))
+@extension
+def _steps_ahead(xp: Any, cell: Cell, a: Any, b: Any, U: Any, d: Arrays, state: Arrays) -> tuple[Any, Arrays]:
+    """Take all steps from a = x W (steps, n, gates · hidden) and the state, each part of which is (n, hidden).
 
-
-def _ahead(
-    xp: Any, cell: Cell, x: Any, W: Any, b: Any, U: Any, d: Arrays, state: Arrays, rows: Arrays = ()
-) -> list[tuple[Any, ...]]:
-    """Return what the cell makes in each step; every h' is in its row if the library can write there."""
-    steps, n, _ = x.shape
-    a = xp.reshape(_plus(xp.matmul(xp.reshape(x, (steps * n, W.shape[0])), W), b), (steps, n, W.shape[1]))
+    Return (1 + steps + others, n, hidden), every h from the first state's on and, below, the other parts of the last
+    state; and for `steps_back` whatever the cell makes: `kept[k][t]` is result k of step t. Of what belongs to the
+    state, `kept[k][0]` is the first state, and the results are one place further.
+    """
+    parts = cell.parts
     bias = [column for each in d for column in _columns(cell, each)]
-    made: list[tuple[Any, ...]] = []
-    for t, columns in enumerate(_steps(xp, cell, a)):
-        hU = xp.matmul(state[0], U)
-        out = (rows[t], *[None] * (cell.makes - 1)) if rows else None
-        results = xp.fused_into(out, cell.ahead, *columns, *_columns(cell, hU), *bias, *state)
-        state = results[: len(state)]
-        made.append(results)
-    return made
+    kept = [[part] for part in state] + [[] for _ in range(cell.makes - parts)]
+    for columns in zip(*[xp.unstack(column) for column in _columns(cell, a + b)], strict=True):
+        old = [part[-1] for part in kept[:parts]]
+        hU = xp.matmul(old[0], U)
+        results = xp.fused(cell.ahead, *columns, *_columns(cell, hU), *bias, *old)
+        for values, result in zip(kept, results, strict=True):
+            values.append(result)
+    return xp.stack([*kept[0], *[part[-1] for part in kept[1:parts]]]), tuple([tuple(values) for values in kept])
+
+
+@extension
+def _steps_back(xp: Any, cell: Cell, gy: Any, U: Any, kept: Arrays) -> tuple[Any, Any, Arrays]:
+    """Go back through all steps, from what `steps_ahead` kept and the gradient of its h' and of the last state below.
+
+    Return the gradients of a + b and of h U, both (steps, n, gates · hidden) and one array where they are the same,
+    and those of the parts of the first state.
+    """
+    k, parts = cell.gates, cell.parts
+    gys = xp.unstack(gy)
+    steps = len(gys) - parts + 1
+    gstate = [xp.zeros_like(gys[0]), *gys[steps:]]
+    rows: list[Any] = []
+    hrows: list[Any] = []
+    for t in reversed(range(steps)):
+        made = [*[part[t + 1] for part in kept[:parts]], *[values[t] for values in kept[parts:]]]
+        results = xp.fused(cell.back, *made, *[part[t] for part in kept[:parts]], gys[t], *gstate)
+        rows.append(xp.concat(results[:k], axis=-1))
+        if cell.reset:
+            hrows.append(xp.concat(results[k : 2 * k], axis=-1))
+        gh = xp.matmul((hrows or rows)[-1], U.T)
+        direct = results[len(results) - cell.direct :]
+        gstate = [gh + direct[0]] if cell.reset else [gh, *direct]
+    ga = xp.stack(rows[::-1])
+    return ga, xp.stack(hrows[::-1]) if cell.reset else ga, tuple(gstate)
 
 
 def _states(xp: Any, cell: Cell, x: Any, W: Any, b: Any, U: Any, d: Arrays, state: Arrays, known: list[Any]) -> Any:
-    """Return every h' and, below, the other parts of the last state; and keep in `known` what the cell makes."""
-    steps, others = x.shape[0], len(state) - 1
-    y = xp.empty((steps + others, *state[0].shape), dtype=x.dtype, device=xp.backend.device)
-    rows = xp.unstack(y)
-    known += _ahead(xp, cell, x, W, b, U, d, state, rows)
-    last = known[-1][1 : 1 + others]
-    if any(results[0] is not row for results, row in zip(known, rows, strict=False)):
-        return xp.stack([*[results[0] for results in known], *last])
-    for k, part in enumerate(last, steps):
-        y[k, ...] = part
-    return y
-
-
-class _Gates:
-    """The gradients of the gates' columns in all steps."""
-
-    def __init__(self, xp: Any, cell: Cell, shape: tuple[int, ...], like: Any) -> None:
-        self.xp, self.whole = xp, None
-        self.rows: list[Any] = [None] * shape[0]
-        self.columns: Any = [(None,) * cell.gates] * shape[0]
-        if not isinstance(like, Variable):
-            self.whole = xp.empty(shape, dtype=like.dtype, device=xp.backend.device)
-            self.rows, self.columns = list(xp.unstack(self.whole)), _steps(xp, cell, self.whole)
-
-    def row(self, t: int, columns: Arrays) -> Any:
-        """Return the gradients of step t side by side."""
-        if columns[0] is not self.columns[t][0]:
-            self.whole = None
-            self.rows[t] = self.xp.concat(columns, axis=-1)
-        return self.rows[t]
-
-    def joined(self) -> Any:
-        """Return those of all steps, (steps · n, gates · hidden)."""
-        whole = self.xp.stack(self.rows) if self.whole is None else self.whole
-        return self.xp.reshape(whole, (-1, whole.shape[2]))
+    """Return every h' and, below, the other parts of the last state; put into `known` what `steps_ahead` returns."""
+    steps, n, size = x.shape
+    a = xp.reshape(xp.matmul(xp.reshape(x, (steps * n, size)), W), (steps, n, W.shape[1]))
+    known += xp.steps_ahead(cell, a, b, U, d, state)
+    return known[0][1:, ...]
 
 
 def _back(
-    xp: Any, cell: Cell, gy: Any, y: Any, x: Any, W: Any, b: Any, U: Any, d: Arrays, state: Arrays, known: Arrays,
+    xp: Any, cell: Cell, gy: Any, x: Any, W: Any, b: Any, U: Any, d: Arrays, state: Arrays, known: list[Any],
     needs: tuple[bool, ...],
 ) -> tuple[Any, ...]:  # fmt: skip
-    """Return the gradients of x, W, b, U, d and the state, from that of `_states`, which is y."""
-    made = _ahead(xp, cell, x, W, b, U, d, state) if isinstance(gy, Variable) else known
-    ga, ghU, gstate = _through_time(xp, cell, gy, U, state, made, needs[-len(state)])
+    """Return the gradients of x, W, b, U, d and the state, from that of `_states`."""
+    if isinstance(gy, Variable):
+        _states(xp, cell, x, W, b, U, d, state, known := [])
+    states, kept = known
+    ga, ghU, gstate = xp.steps_back(cell, gy, U, kept)
     steps, n, size = x.shape
+    hidden, width = U.shape
+    ga, ghU = (xp.reshape(each, (steps * n, width)) for each in (ga, ghU))
     gx = xp.reshape(xp.matmul(ga, W.T), x.shape) if needs[0] else None
     gW = xp.matmul(xp.reshape(x, (steps * n, size)).T, ga) if needs[1] else None
     gb = xp.sum(ga, axis=0) if needs[2] else None
-    gU = None
-    if needs[3]:
-        gU = xp.matmul(state[0].T, ghU[:n, :])
-        if steps > 1:
-            gU = gU + xp.matmul(xp.reshape(y[: steps - 1, ...], ((steps - 1) * n, U.shape[0])).T, ghU[n:, :])
+    gU = xp.matmul(xp.reshape(states[:steps, ...], (steps * n, hidden)).T, ghU) if needs[3] else None
     return gx, gW, gb, gU, *[xp.sum(ghU, axis=0) for _ in d], *gstate
-
-
-def _through_time(
-    xp: Any, cell: Cell, gy: Any, U: Any, state: Arrays, made: Arrays, first: bool
-) -> tuple[Any, Any, tuple[Any, ...]]:
-    """Return the gradients of a and of h U in all steps, and of the first state, that of h if it is wanted."""
-    k, parts, steps = cell.gates, len(state), len(made)
-    old = [tuple(state), *[results[:parts] for results in made[:-1]]]
-    gys = xp.unstack(gy)
-    gstate = (xp.zeros_like(state[0]), *gys[steps:])
-    shape = (steps, state[0].shape[0], U.shape[1])
-    ga = _Gates(xp, cell, shape, gy)
-    ghU = _Gates(xp, cell, shape, gy) if cell.reset else ga
-    for t in reversed(range(steps)):
-        out = (*ga.columns[t], *(ghU.columns[t] if cell.reset else ()), *[None] * cell.direct)
-        results = xp.fused_into(out, cell.back, *made[t], *old[t], gys[t], *gstate)
-        row = ga.row(t, results[:k])
-        if cell.reset:
-            row = ghU.row(t, results[k : 2 * k])
-        gh = xp.matmul(row, U.T) if t or first else None
-        direct = results[len(results) - cell.direct :]
-        gstate = (gh, *direct) if not cell.reset else (gh if gh is None else gh + direct[0],)
-    flat = ga.joined()
-    return flat, ghU.joined() if cell.reset else flat, gstate
 
 
 @rule(
     shown="rnn",
-    joint=lambda xp, gy, y, x, W, b, U, h, known, needs: _back(xp, RNN, gy, y, x, W, b, U, (), (h,), known, needs),
+    joint=lambda xp, gy, x, W, b, U, h, known, needs: _back(xp, RNN, gy, x, W, b, U, (), (h,), known, needs),
 )
 def _rnn(xp: Any, x: Any, W: Any, b: Any, U: Any, h: Any, /, known: list[Any]) -> Any:
     return _states(xp, RNN, x, W, b, U, (), (h,), known)
@@ -221,8 +181,8 @@ def _rnn(xp: Any, x: Any, W: Any, b: Any, U: Any, h: Any, /, known: list[Any]) -
 
 @rule(
     shown="lstm",
-    joint=lambda xp, gy, y, x, W, b, U, h, c, known, needs: _back(
-        xp, LSTM, gy, y, x, W, b, U, (), (h, c), known, needs
+    joint=lambda xp, gy, x, W, b, U, h, c, known, needs: _back(
+        xp, LSTM, gy, x, W, b, U, (), (h, c), known, needs
     ),
 )
 def _lstm(xp: Any, x: Any, W: Any, b: Any, U: Any, h: Any, c: Any, /, known: list[Any]) -> Any:
@@ -231,7 +191,7 @@ def _lstm(xp: Any, x: Any, W: Any, b: Any, U: Any, h: Any, c: Any, /, known: lis
 
 @rule(
     shown="gru",
-    joint=lambda xp, gy, y, x, W, b, U, d, h, known, needs: _back(xp, GRU, gy, y, x, W, b, U, (d,), (h,), known, needs),
+    joint=lambda xp, gy, x, W, b, U, d, h, known, needs: _back(xp, GRU, gy, x, W, b, U, (d,), (h,), known, needs),
 )
 def _gru(xp: Any, x: Any, W: Any, b: Any, U: Any, d: Any, h: Any, /, known: list[Any]) -> Any:
     return _states(xp, GRU, x, W, b, U, (d,), (h,), known)

@@ -1,0 +1,174 @@
+"""A loop over the steps of a sequence: in each a product of matrices and an elementwise formula, for all rows of a batch.
+
+The rows have nothing to do with each other, so a member of the team takes some of them through all steps, and waits for
+nobody. The products are the kernel library's, which computes in the calling thread alone where that is one of several;
+the formula is the loop of a universal function, called for one row at a time.
+"""
+
+import ctypes
+from collections.abc import Sequence
+from functools import cache
+from itertools import chain
+from typing import Any, NamedTuple
+
+from .. import onednn, team
+from ..onednn.library import library
+from . import blas
+from .native import compiler
+
+__all__ = ["Operand", "Product", "available", "run"]
+
+#: Where an operand of the formula has its first row: the address, the bytes to the next step, and to the next row.
+Operand = tuple[int, int, int]
+
+#: From how many rows on another thread has its share: products of fewer take as long.
+ROWS = 8
+
+#: Members of the team take `chunk` rows until none is left. The call holds the number of the next row, then `FIELDS`,
+#: then three numbers for each operand. In step t, first + turn · s, a (rows, inner) is multiplied by B (inner, outer):
+#: the product is written to c, or added to it, before the formula or behind it.
+FRAME = """
+define void @run(ptr %call) nounwind {{
+entry:
+{fields}
+  %operands = getelementptr i64, ptr %call, i64 {operands}
+  %ahead = icmp ne i64 %before, 0
+  %scale = sitofp i64 %add to float
+  %a.row = mul i64 %inner, 4
+  %c.row = mul i64 %outer, 4
+  %near = alloca i64, i64 %count
+  %args = alloca ptr, i64 %count
+  br label %width
+width:
+  %w = phi i64 [ 0, %entry ], [ %w.next, %width ]
+  %w.at = getelementptr i64, ptr %near, i64 %w
+  store i64 4, ptr %w.at
+  %w.next = add nuw i64 %w, 1
+  %w.more = icmp ult i64 %w.next, %count
+  br i1 %w.more, label %width, label %claim
+claim:
+  %start = atomicrmw add ptr %call, i64 %chunk monotonic
+  %more = icmp ult i64 %start, %rows
+  br i1 %more, label %take, label %exit
+take:
+  %beyond = add i64 %start, %chunk
+  %within = icmp ult i64 %beyond, %rows
+  %stop = select i1 %within, i64 %beyond, i64 %rows
+  %taken = sub i64 %stop, %start
+  %a.start = mul i64 %start, %a.row
+  %c.start = mul i64 %start, %c.row
+  %c.mine = getelementptr i8, ptr %c, i64 %c.start
+  br label %step
+step:
+  %s = phi i64 [ 0, %take ], [ %s.next, %end ]
+  %s.turn = mul i64 %s, %turn
+  %t = add i64 %first, %s.turn
+  br i1 %ahead, label %product, label %formula
+product:
+  %a.t = mul i64 %t, %a.step
+  %a.from = add i64 %a.t, %a.start
+  %a.mine = getelementptr i8, ptr %a, i64 %a.from
+  %status = call i32 %gemm(i8 signext 78, i8 signext 78, i64 %taken, i64 %outer, i64 %inner, float 1.0, ptr %a.mine,
+    i64 %inner, ptr %B, i64 %outer, float %scale, ptr %c.mine, i64 %outer)
+  %wrong = sext i32 %status to i64
+  %any = atomicrmw or ptr %failed.field, i64 %wrong monotonic
+  br i1 %ahead, label %formula, label %end
+formula:
+  br label %row
+row:
+  %r = phi i64 [ %start, %formula ], [ %r.next, %row.end ]
+  br label %operand
+operand:
+  %k = phi i64 [ 0, %row ], [ %k.next, %operand ]
+  %k.first = mul i64 %k, 3
+  %k.base = getelementptr i64, ptr %operands, i64 %k.first
+  %k.step = getelementptr i64, ptr %k.base, i64 1
+  %k.row = getelementptr i64, ptr %k.base, i64 2
+  %base = load ptr, ptr %k.base
+  %by.step = load i64, ptr %k.step
+  %by.row = load i64, ptr %k.row
+  %to.step = mul i64 %by.step, %t
+  %to.row = mul i64 %by.row, %r
+  %to = add i64 %to.step, %to.row
+  %place = getelementptr i8, ptr %base, i64 %to
+  %k.at = getelementptr ptr, ptr %args, i64 %k
+  store ptr %place, ptr %k.at
+  %k.next = add nuw i64 %k, 1
+  %k.more = icmp ult i64 %k.next, %count
+  br i1 %k.more, label %operand, label %row.end
+row.end:
+  call void %loop(ptr %args, ptr %length.field, ptr %near, ptr null)
+  %r.next = add nuw i64 %r, 1
+  %r.more = icmp ult i64 %r.next, %stop
+  br i1 %r.more, label %row, label %formula.end
+formula.end:
+  br i1 %ahead, label %end, label %product
+end:
+  %s.next = add nuw i64 %s, 1
+  %s.more = icmp ult i64 %s.next, %steps
+  br i1 %s.more, label %step, label %claim
+exit:
+  ret void
+}}
+"""
+NUMBERS = (
+    "failed", "chunk", "rows", "steps", "first", "turn", "length", "count", "inner", "outer", "a.step", "add", "before"
+)  # fmt: skip
+ADDRESSES = ("a", "B", "c", "gemm", "loop")
+FIELDS = (*NUMBERS, *ADDRESSES)
+
+
+class Product(NamedTuple):
+    """A product in each step: of a (steps, rows, inner) in C order and B (inner, outer), into c (rows, outer)."""
+
+    a: Any
+    B: Any
+    c: Any
+    add: bool = False  #: whether it is added to what c holds
+
+
+def run(loop: int, operands: Sequence[Operand], length: int, product: Product, ahead: bool) -> bool:
+    """Take all steps, and tell whether that went well: from the first to the last, the product first, or backwards.
+
+    `loop` is a formula's, `operands` its inputs and results, each with rows of `length` elements side by side.
+    """
+    a, B, c, add = product
+    steps, rows, inner = a.shape
+    size = min(team.size(), -(-rows // ROWS))
+    call = (ctypes.c_int64 * (1 + len(FIELDS) + 3 * len(operands)))(
+        0, 0, -(-rows // size), rows, steps, *((0, 1) if ahead else (steps - 1, -1)), length, len(operands), inner,
+        B.shape[1], a.strides[0], add, ahead, a.ctypes.data, B.ctypes.data, c.ctypes.data, _gemm(), loop,
+        *chain.from_iterable(operands),
+    )  # fmt: skip
+    driver = _driver()
+    if size == 1:
+        _CALL(driver)(call)
+    else:
+        blas.parallel()(driver, call, size, 0)
+    return not call[1]
+
+
+_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+@cache
+def _gemm() -> int:
+    return ctypes.cast(library().dnnl_sgemm, ctypes.c_void_p).value or 0
+
+
+@cache
+def _driver() -> int:
+    """Return the address of the loop over steps."""
+    lines = []
+    for number, field in enumerate(FIELDS, 1):
+        lines += [
+            f"  %{field}.field = getelementptr i64, ptr %call, i64 {number}",
+            f"  %{field} = load {'i64' if field in NUMBERS else 'ptr'}, ptr %{field}.field",
+        ]
+    text = FRAME.format(fields="\n".join(lines), operands=1 + len(FIELDS))
+    return compiler().load(text, "run")  # type: ignore[union-attr]  # who has a formula's loop has a compiler
+
+
+def available() -> bool:
+    """Tell whether there are a compiler and the library."""
+    return compiler() is not None and onednn.available()
