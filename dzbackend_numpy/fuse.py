@@ -85,17 +85,6 @@ class Fused:
             return self.formula(self.xp, *inputs)
         return tuple(results) if plan.many else results[0]
 
-    def into(self, out: Sequence[Any], inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Evaluate the formula into the arrays in `out`, where that is possible, and into new ones where it has None.
-
-        The arrays in `out` can be written to and share memory with nothing else.
-        """
-        results: Any = self._written(tuple(out), inputs)
-        if results is None:
-            plan = self._plan(inputs, out)
-            results = None if plan is None else plan.run(inputs, out)
-        return tuple(self(*inputs) if results is None else results)
-
     def update(self, targets: tuple[Any, ...], inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         """Replace the targets by the formula's results, in place where that is possible."""
         everything = (*targets, *inputs)
@@ -161,7 +150,7 @@ class Fused:
         if key in self._partial and not _alike(inputs):
             return None
         for place, dtype in zip(out, dtypes, strict=True):
-            if place is not None and (place.dtype != dtype or not _among(place.shape, inputs)):
+            if place.dtype != dtype:
                 return None
         try:
             results = function(*inputs, out=out)
@@ -249,11 +238,6 @@ def _kinds(inputs: tuple[Any, ...]) -> tuple[Any, int]:
 
 def _signature(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple([x.dtype if type(x) is ndarray else type(x) for x in inputs])
-
-
-def _among(shape: tuple[int, ...], inputs: tuple[Any, ...]) -> bool:
-    """Tell whether an input has this shape: NumPy would repeat results until they fill what they are written to."""
-    return any(type(x) is ndarray and x.shape == shape for x in inputs)
 
 
 def _alike(inputs: tuple[Any, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""A loop over the steps of a sequence: in each a product of matrices and an elementwise formula, for all rows of a batch.
+"""A loop over the steps of a sequence: a product of matrices in each, and an elementwise formula, for rows of a batch.
 
 The rows have nothing to do with each other, so a member of the team takes some of them through all steps, and waits for
 nobody. The products are the kernel library's, which computes in the calling thread alone where that is one of several;

@@ -181,9 +181,7 @@ def _rnn(xp: Any, x: Any, W: Any, b: Any, U: Any, h: Any, /, known: list[Any]) -
 
 @rule(
     shown="lstm",
-    joint=lambda xp, gy, x, W, b, U, h, c, known, needs: _back(
-        xp, LSTM, gy, x, W, b, U, (), (h, c), known, needs
-    ),
+    joint=lambda xp, gy, x, W, b, U, h, c, known, needs: _back(xp, LSTM, gy, x, W, b, U, (), (h, c), known, needs),
 )
 def _lstm(xp: Any, x: Any, W: Any, b: Any, U: Any, h: Any, c: Any, /, known: list[Any]) -> Any:
     return _states(xp, LSTM, x, W, b, U, (), (h, c), known)

@@ -165,30 +165,6 @@ def test_targets_with_gaps_between_rows_are_written_in_place():
     same(memory, around)
 
 
-def test_results_are_written_where_they_shall_be():
-    def formula(xp, x, y):
-        return x + y, x * y, x - y
-
-    memory = np.zeros((33, 64), "f4")
-    out = memory[:, 8:24], None, memory[:, 40:56]
-    x, y = MATRIX[:, 16:32], MATRIX[0, 16:32]
-    found = compiled(formula, x, y).into(out, (x, y))
-    for result, place, expected in zip(found, out, formula(xp, x, y), strict=True):
-        assert place is None or result is place
-        same(result, expected)
-    assert not memory[:, 24:40].any()
-    assert get_backend("numpy").fused_into(out, formula, x, y)[2] is out[2]
-
-
-@pytest.mark.parametrize("place", [np.zeros((33, 64)), np.zeros((32, 64), "f4"), np.zeros((33, 128), "f4")[:, ::2]])
-def test_results_that_do_not_fit_are_new_arrays(place):
-    found, other = Fused(xp, lambda xp, x: (x * 2.0, x * 3.0), 8, 1).into((place, None), (MATRIX,))
-    assert found is not place
-    assert not place.any()
-    same(found, MATRIX * 2)
-    same(other, MATRIX * 3)
-
-
 def test_axes_that_can_be_one_are():
     for x in (MATRIX, MATRIX[..., None], MATRIX[:, None], IMAGES, MATRIX.T):
         assert loops.lay_out([x]).lengths == [1, 1, x.size]

@@ -156,7 +156,8 @@ def test_it_says_what_it_does_fast():
     primitives = ["index_add", "windows", "windows_adjoint", "random_bits", "update", "fuse"]
     pooling = ["largest", "window_put", "window_sum", "window_spread"]
     convolution = ["convolve", "convolve_input", "convolve_weight", "convolve_biased"]
-    assert sorted(numpy.capabilities()) == sorted([*primitives, *convolution, *pooling, "fused_into"])
+    recurrent = ["steps_ahead", "steps_back"]
+    assert sorted(numpy.capabilities()) == sorted([*primitives, *convolution, *pooling, *recurrent])
 
 
 def test_it_adopts_memory_that_one_may_write_to():

@@ -271,8 +271,8 @@ class Primitives(Group):
                     continue
                 arguments, again = (sample.make(backend, dtype) for _ in range(2))
                 before = [bits(backend, x) for x in arguments if backend.owns(x)]
-                found = getattr(backend.ops, name)(*arguments)
-                expected = EXTENSIONS[name](plain, *again)
+                found = sample.shown(getattr(backend.ops, name)(*arguments))
+                expected = sample.shown(EXTENSIONS[name](plain, *again))
                 _assert_same(backend, found, expected, sample.rtol(dtype), sample.atol(dtype))
                 assert [bits(backend, x) for x in arguments if backend.owns(x)] == before, (
                     f"{name} has changed an input"

@@ -5,6 +5,7 @@ from math import inf, nan, prod
 from typing import Any, NamedTuple
 
 from ...backend import Backend
+from ...functions.recurrent import GRU, LSTM, RNN, Cell
 from ...functions.windows import Geometry
 from ..compare import RTOL
 from .measure import COMPUTED, send
@@ -18,6 +19,7 @@ class Sample(NamedTuple):
     make: Callable[[Backend, str], tuple[Any, ...]]
     exact: bool = True
     dtypes: tuple[str, ...] = COMPUTED
+    shown: Callable[[Any], Any] = lambda found: found  #: what of the result is compared
 
     def rtol(self, dtype: str) -> float | None:
         """Return the relative tolerance of the comparison."""
@@ -116,21 +118,31 @@ def _known(backend: Backend, dtype: str) -> tuple[Any, ...]:
     return x, y, send(backend, [1.0, 4.0], (1, 2), dtype), (0,)
 
 
-def _sum_and_largest(xp: Any, x: Any, y: Any) -> tuple[Any, ...]:
-    return x + y, xp.maximum(x, y)
-
-
-def _into(rows: int, columns: int, places: int, dtypes: tuple[str, ...] = COMPUTED) -> Sample:
-    """Return columns of one array and rows of another, and such columns as places for the first of the results."""
+def _steps(cell: Cell, steps: int, n: int, hidden: int, back: bool, dtypes: tuple[str, ...] = COMPUTED) -> Sample:
+    """Return the arguments of the steps of a recurrent layer; where it goes back, of what the backend itself kept."""
+    width, parts = cell.gates * hidden, cell.parts
 
     def make(backend: Backend, dtype: str) -> tuple[Any, ...]:
-        both = send(backend, _wave(2 * rows * columns), (rows, 2 * columns), dtype)
-        x, y = both[:, columns:], send(backend, _wave(rows * columns)[::-1], (rows, columns), dtype)
-        free = send(backend, _wave(2 * rows * columns), (rows, 2 * columns), dtype)
-        out = free[:, :columns], free[:, columns:]
-        return (*out[:places], *[None] * (2 - places)), _sum_and_largest, x, y
+        def of(*shape: int) -> Any:
+            return send(backend, [x / 4 for x in _wave(prod(shape))], shape, dtype)
 
-    return Sample(make, dtypes=dtypes)
+        U = of(hidden, width)
+        d, state = [of(width)] * cell.reset, [of(n, hidden)] * parts
+        ahead = cell, of(steps, n, width), of(width), U, d, state
+        return (cell, of(steps + parts - 1, n, hidden), U, backend.ops.steps_ahead(*ahead)[1]) if back else ahead
+
+    def shown(found: Any) -> Any:
+        states, kept = found
+        return states, *[tuple([part[t] for t in range(steps + (k < parts))]) for k, part in enumerate(kept)]
+
+    return Sample(make, exact=False, dtypes=dtypes, **{} if back else {"shown": shown})
+
+
+def _recurrent(back: bool) -> list[Sample]:
+    return [
+        *[_steps(cell, steps, n, 3, back) for cell in (RNN, LSTM, GRU) for steps, n in ((1, 2), (5, 1), (3, 0))],
+        *[_steps(cell, 6, 21, 5, back, ONE) for cell in (RNN, LSTM, GRU)],
+    ]
 
 
 def _windowed(channels: int, o: int, geometry: Geometry) -> dict[str, tuple[int, ...]]:
@@ -242,8 +254,8 @@ SAMPLES: dict[str, list[Sample]] = {
     "cross_entropy_gradient": _cross_entropy(1.0) + _cross_entropy(-2.5)[:1],
     "standardized": [Sample(_known)],
     "deviation": [Sample(_known)],
-    "fused_into": [_into(3, 4, 0), _into(3, 4, 1), _into(3, 4, 2), _into(0, 4, 2), _into(70, 33, 1, ONE),
-                   _into(70, 33, 2, ONE)],
+    "steps_ahead": _recurrent(back=False),
+    "steps_back": _recurrent(back=True),
     "convolve": _on_windows("x", "W"),
     "convolve_biased": _on_windows("x", "W", "b"),
     "convolve_input": _on_windows("z", "W"),
