@@ -1,5 +1,6 @@
 """Formulas as compiled loops.
 
 emit.py (values and lines of LLVM's language) · mathematics.py (exp, log …) · operations.py (what NumPy's functions are
-there) · kernel.py (the loop) · native.py (machine code) · loops.py (its calls) · blas.py (OpenBLAS in the same team).
+there) · kernel.py (the loop) · native.py (machine code) · loops.py (its calls) · blas.py (OpenBLAS in the same team) ·
+sequence.py (products and formulas in turn, step by step) · windows.py (pooling).
 """
