@@ -50,6 +50,10 @@ class Compiler:
     def _processor(self) -> tuple[str, str]:
         return self.llvm.get_host_cpu_name(), self.llvm.get_host_cpu_features().flatten()
 
+    def has(self, feature: str) -> bool:
+        """Tell whether the processor has something, by LLVM's name."""
+        return f"+{feature}" in self._processor[1].split(",")
+
     def _machine(self) -> Any:
         """Describe the processor; with addresses of 64 bits, for code and constants may come to lie far apart."""
         cpu, features = self._processor

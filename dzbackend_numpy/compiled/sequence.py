@@ -1,8 +1,7 @@
 """A loop over the steps of a sequence: a product of matrices in each, and an elementwise formula, for rows of a batch.
 
 The rows have nothing to do with each other, so a member of the team takes some of them through all steps, and waits for
-nobody. The products are the kernel library's, which computes in the calling thread alone where that is one of several;
-the formula is the loop of a universal function, called for one row at a time.
+nobody. The formula is the loop of a universal function, called for one row at a time.
 """
 
 import ctypes
@@ -11,38 +10,37 @@ from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple
 
-from .. import onednn, team
-from ..onednn.library import library
+from .. import team
 from . import blas
 from .native import compiler
+from .product import module
 
-__all__ = ["Operand", "Product", "available", "run"]
+__all__ = ["Operand", "Product", "run"]
 
 #: Where an operand of the formula has its first row: the address, the bytes to the next step, and to the next row.
 Operand = tuple[int, int, int]
 
-#: From how many rows on another thread has its share: products of fewer take as long.
+#: From how many rows on another thread has its share: waking it takes as long as fewer.
 ROWS = 8
 
 #: Members of the team take `chunk` rows until none is left. The call holds the number of the next row, then `FIELDS`,
-#: then three numbers for each operand. In step t, first + turn · s, a (rows, inner) is multiplied by B (inner, outer):
-#: the product is written to c, or added to it, before the formula or behind it.
+#: then three numbers for each operand. In step t, first + turn · s, a (rows, inner) is multiplied by B, before the
+#: formula or behind it.
 FRAME = """
 define void @run(ptr %call) nounwind {{
 entry:
 {fields}
   %operands = getelementptr i64, ptr %call, i64 {operands}
   %ahead = icmp ne i64 %before, 0
-  %scale = sitofp i64 %add to float
-  %a.row = mul i64 %inner, 4
-  %c.row = mul i64 %outer, 4
+  %sum = icmp ne i64 %add, 0
+  %a.row = mul i64 %inner, {itemsize}
   %near = alloca i64, i64 %count
   %args = alloca ptr, i64 %count
   br label %width
 width:
   %w = phi i64 [ 0, %entry ], [ %w.next, %width ]
   %w.at = getelementptr i64, ptr %near, i64 %w
-  store i64 4, ptr %w.at
+  store i64 {itemsize}, ptr %w.at
   %w.next = add nuw i64 %w, 1
   %w.more = icmp ult i64 %w.next, %count
   br i1 %w.more, label %width, label %claim
@@ -68,10 +66,7 @@ product:
   %a.t = mul i64 %t, %a.step
   %a.from = add i64 %a.t, %a.start
   %a.mine = getelementptr i8, ptr %a, i64 %a.from
-  %status = call i32 %gemm(i8 signext 78, i8 signext 78, i64 %taken, i64 %outer, i64 %inner, float 1.0, ptr %a.mine,
-    i64 %inner, ptr %B, i64 %outer, float %scale, ptr %c.mine, i64 %outer)
-  %wrong = sext i32 %status to i64
-  %any = atomicrmw or ptr %failed.field, i64 %wrong monotonic
+  call void @product(i64 %taken, i64 %inner, i64 %panels, ptr %a.mine, ptr %B, ptr %c.mine, i1 %sum)
   br i1 %ahead, label %formula, label %end
 formula:
   br label %row
@@ -112,63 +107,53 @@ exit:
 }}
 """
 NUMBERS = (
-    "failed", "chunk", "rows", "steps", "first", "turn", "length", "count", "inner", "outer", "a.step", "add", "before"
+    "chunk", "rows", "steps", "first", "turn", "length", "count", "inner", "panels", "a.step", "c.row", "add", "before"
 )  # fmt: skip
-ADDRESSES = ("a", "B", "c", "gemm", "loop")
+ADDRESSES = ("a", "B", "c", "loop")
 FIELDS = (*NUMBERS, *ADDRESSES)
 
 
 class Product(NamedTuple):
-    """A product in each step: of a (steps, rows, inner) in C order and B (inner, outer), into c (rows, outer)."""
+    """A product in each step, all in C order: of a (steps, rows, inner) and B in panels, into c (rows, wide)."""
 
     a: Any
     B: Any
-    c: Any
+    c: Any  #: as wide as the panels together
     add: bool = False  #: whether it is added to what c holds
 
 
-def run(loop: int, operands: Sequence[Operand], length: int, product: Product, ahead: bool) -> bool:
-    """Take all steps, and tell whether that went well: from the first to the last, the product first, or backwards.
+def run(loop: int, operands: Sequence[Operand], length: int, product: Product, ahead: bool) -> None:
+    """Take all steps: from the first to the last, the product before the formula, or the other way round.
 
-    `loop` is a formula's, `operands` its inputs and results, each with rows of `length` elements side by side.
+    `loop` is the formula's, `operands` its inputs and results, each with rows of `length` elements side by side.
     """
     a, B, c, add = product
     steps, rows, inner = a.shape
     size = min(team.size(), -(-rows // ROWS))
     call = (ctypes.c_int64 * (1 + len(FIELDS) + 3 * len(operands)))(
-        0, 0, -(-rows // size), rows, steps, *((0, 1) if ahead else (steps - 1, -1)), length, len(operands), inner,
-        B.shape[1], a.strides[0], add, ahead, a.ctypes.data, B.ctypes.data, c.ctypes.data, _gemm(), loop,
+        0, -(-rows // size), rows, steps, *((0, 1) if ahead else (steps - 1, -1)), length, len(operands), inner, len(B),
+        a.strides[0], c.strides[0], add, ahead, a.ctypes.data, B.ctypes.data, c.ctypes.data, loop,
         *chain.from_iterable(operands),
     )  # fmt: skip
-    driver = _driver()
+    driver = _driver(a.dtype)
     if size == 1:
         _CALL(driver)(call)
     else:
         blas.parallel()(driver, call, size, 0)
-    return not call[1]
 
 
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
 @cache
-def _gemm() -> int:
-    return ctypes.cast(library().dnnl_sgemm, ctypes.c_void_p).value or 0
-
-
-@cache
-def _driver() -> int:
+def _driver(dtype: Any) -> int:
     """Return the address of the loop over steps."""
-    lines = []
+    fields = []
     for number, field in enumerate(FIELDS, 1):
-        lines += [
+        fields += [
             f"  %{field}.field = getelementptr i64, ptr %call, i64 {number}",
             f"  %{field} = load {'i64' if field in NUMBERS else 'ptr'}, ptr %{field}.field",
         ]
-    text = FRAME.format(fields="\n".join(lines), operands=1 + len(FIELDS))
-    return compiler().load(text, "run")  # type: ignore[union-attr]  # who has a formula's loop has a compiler
-
-
-def available() -> bool:
-    """Tell whether there are a compiler and the library."""
-    return compiler() is not None and onednn.available()
+    text = FRAME.format(fields="\n".join(fields), operands=1 + len(FIELDS), itemsize=dtype.itemsize)
+    llvm: Any = compiler()  # who has a formula's loop has one
+    return int(llvm.load(text + module(dtype), "run"))
