@@ -1,11 +1,13 @@
-"""The team of threads that everything here computes with: compiled loops, the kernel library, and OpenBLAS.
+"""The team of threads that compiled loops and the kernel library compute with, which is libgomp's, and OpenBLAS's own.
 
-Threads of several pools fight: those of one spin, waiting for work, on the cores that another needs. So there is one
-pool, that of the OpenMP runtime libgomp: the kernel library is built for it, our loops are given to it, and OpenBLAS
-hands its work to whoever `set_threads_callback_function` names (https://github.com/OpenMathLib/OpenBLAS, 0.3.27).
+Threads of several pools fight: those of one spin, waiting for work, on the cores that another needs. So what is worth
+several threads goes to the team, products of float32 included (`onednn/product.py`), and OpenBLAS wakes its threads for
+the rest: products of float64, and what else a program does with NumPy.
 
-Without libgomp, or without the compiler that makes the callback, OpenBLAS has threads of its own, as ever, and our
-loops are those of the calling thread.
+(OpenBLAS would give its work to the team, by `set_threads_callback_function`. But what LAPACK has it do in the meantime
+for another thread of the program gets lost then, and that one waits forever: seen with 0.3.31.)
+
+Without libgomp our loops are those of the calling thread.
 """
 
 import ctypes
@@ -18,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["gomp", "join_blas", "set_threads", "size", "threads"]
+__all__ = ["gomp", "parallel", "set_threads", "size", "threads"]
 
 #: How often a thread of the team looks for work before it goes to sleep. That is about half a millisecond: longer than
 #: what Python does between two products, and much shorter than what anybody else would miss.
@@ -53,12 +55,6 @@ class _Blas:
         library = ctypes.CDLL(path)
         self.get: Any = library[name("get_num_threads")]
         self.set: Any = library[name("set_num_threads")]
-        try:
-            self.callback: Any = library[name("set_threads_callback_function")]
-            self.callback.argtypes = [ctypes.c_void_p]
-            self.callback.restype = None
-        except AttributeError:  # older than 0.3.27
-            self.callback = None
 
 
 @cache
@@ -118,17 +114,16 @@ def size() -> int:
     return number
 
 
-def join_blas(callback: int) -> None:
-    """Let OpenBLAS give its work to the function at this address (see `compiled.native`)."""
-    blas = _blas()
-    if blas is not None and blas.callback is not None and not _forked:
-        blas.callback(callback)
+@cache
+def parallel() -> Any:
+    """Return `call(address, data, number, 0)`, which calls a C function with data in a number of threads."""
+    function = gomp().GOMP_parallel  # type: ignore[union-attr]  # nobody asks who has no team
+    function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
+    function.restype = None
+    return function
 
 
 def _alone() -> None:
-    """Leave the team in a forked process, where its threads are not: only OpenBLAS can start its own anew."""
+    """Leave the team in a forked process, where its threads are not."""
     global _forked
     _forked = True
-    blas = _blas()
-    if blas is not None and blas.callback is not None:
-        blas.callback(None)

@@ -10,7 +10,6 @@ import numpy as np
 
 from .. import team
 from ..trace import Trace
-from . import blas
 from .emit import CannotEmitError
 from .kernel import Kernel, write
 from .native import compiler
@@ -117,7 +116,7 @@ class Plan:
         except (ArithmeticError, TypeError, struct.error):
             return None
         if self.parallel and (size := team.size()) > 1:
-            blas.parallel()(self.address, call, size, 0)
+            team.parallel()(self.address, call, size, 0)
         else:
             self.alone(call)
         return results
@@ -185,7 +184,7 @@ def run_all(rows: Sequence[tuple[Plan, tuple[Any, ...]]], targets: int, numbers:
     address, alone = _all()
     calls = b"".join(parts)
     if sum([plan.effort for plan, _ in rows]) > 1 and (size := team.size()) > 1:
-        blas.parallel()(address, calls, size, 0)
+        team.parallel()(address, calls, size, 0)
     else:
         alone(calls)
     return True

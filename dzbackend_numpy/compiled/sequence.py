@@ -11,7 +11,6 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from .. import team
-from . import blas
 from .native import compiler
 from .product import module
 
@@ -139,7 +138,7 @@ def run(loop: int, operands: Sequence[Operand], length: int, product: Product, a
     if size == 1:
         _CALL(driver)(call)
     else:
-        blas.parallel()(driver, call, size, 0)
+        team.parallel()(driver, call, size, 0)
 
 
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

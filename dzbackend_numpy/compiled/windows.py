@@ -6,7 +6,6 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from .. import team
-from . import blas
 from .native import compiler
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def run(address: int, g: "Geometry", x: Any, z: Any, winner: Any, first: Any) ->
     if size == 1:
         _CALL(address)(call)
     else:
-        blas.parallel()(address, call, size, 0)
+        team.parallel()(address, call, size, 0)
 
 
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from .. import team
-from ..compiled import blas
 
 __all__ = ["Handle", "OneDNNError", "available", "call", "engine", "library", "make"]
 
@@ -56,7 +55,6 @@ def library() -> ctypes.CDLL:
     found = _found()
     if found is None:
         raise OneDNNError("oneDNN 3 is not installed; pip install 'dzbackend-numpy[fast]'")
-    blas.join()  # or its threads spin where those of the team are to compute
     found.dnnl_memory_desc_get_size.restype = c_size_t
     found.dnnl_primitive_desc_query_md.restype = c_void_p
     found.dnnl_memory_set_data_handle.argtypes = (c_void_p, c_void_p)

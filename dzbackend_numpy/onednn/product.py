@@ -1,35 +1,40 @@
-"""Products of matrices of float32 by the kernel library, which shares them among the team better than OpenBLAS does."""
+"""Products of matrices of float32 by the kernel library, whose threads are those of the team."""
 
+from collections.abc import Sequence
 from ctypes import c_char, c_float, c_int64, c_void_p
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 
 from .. import extras, team
-from .library import OneDNNError, available, library
+from .library import OneDNNError, available, engine, library, make
+from .plan import DST, SRC, WEIGHTS, Operand, Plan, attributes, form, run
 
 __all__ = ["LARGE", "matmul"]
 
-#: From how many multiplications on the library is asked: loading it takes 50 ms.
-LARGE = 2**20
-
-# Where it is ahead, measured on two cores with AVX-512: 100×784 by 784×1000 takes 0.72 ms instead of 0.84 to 0.98,
-# 256×100 by 100×256 0.07 instead of 0.10. With few rows or columns OpenBLAS is even or better, as it is where the
-# second matrix is a transpose and has to be read across many rows.
-ROWS, COLUMNS, ACROSS = 32, 256, 256
+#: From how many multiplications on the library is asked: OpenBLAS computes up to so many in the calling thread.
+LARGE = 2**18
+#: From how many numbers in each sum on a transposed second matrix is for a primitive, which takes 10 us to start, and
+#: then, as of 128×512 by 512×512, 0.32 ms instead of 0.51 (two cores with AVX-512).
+LONG = 256
 
 
 def matmul(x1: Any, x2: Any) -> Any:
-    """Return the product of two matrices of `LARGE` multiplications or more."""
-    (m, k), n = x1.shape, x2.shape[1]
-    if n < COLUMNS or m < ROWS or not x1.dtype == x2.dtype == np.float32 or k != x2.shape[0]:
-        return x1.dot(x2)
+    """Return the product of two matrices, which are large."""
     a, b = _laid(x1), _laid(x2)
-    if a is None or b is None or (b[0] == b"T" and k > ACROSS) or not (extras.allowed() and available()):
+    if a is None or b is None or x1.shape[1] != x2.shape[0] or not (extras.allowed() and available()):
         return x1.dot(x2)
-    team.size()  # the library takes the number of threads from there
+    (m, k), n = x1.shape, x2.shape[1]
     y = np.empty((m, n), np.float32)
+    if b[0] == b"T" and k >= LONG:
+        operands = tuple(
+            Operand(number, x.shape, (x.strides[0] // 4, x.strides[1] // 4))
+            for number, x in ((SRC, x1), (WEIGHTS, x2), (DST, y))
+        )
+        run(("product", operands), partial(_plan, operands), [x1, x2, y])
+        return y
+    team.size()  # which tells the library
     status = _sgemm()(a[0], b[0], m, n, k, 1.0, x1.ctypes.data, a[1], x2.ctypes.data, b[1], 0.0, y.ctypes.data, n)
     if status:
         raise OneDNNError(f"oneDNN: sgemm of {x1.shape} by {x2.shape}: status {status}")
@@ -37,8 +42,11 @@ def matmul(x1: Any, x2: Any) -> Any:
 
 
 def _laid(x: Any) -> tuple[bytes, int] | None:
-    """Return whether a matrix is transposed, and how many elements its rows are apart; None if it has other gaps."""
+    """Return whether a matrix is transposed, and how many elements its rows are apart; None if it has other gaps, or
+    another dtype."""
     down, across = x.strides
+    if x.dtype != np.float32:
+        return None
     if across == 4 and down >= 4 * x.shape[1] and not down % 4:
         return b"N", down // 4
     if down == 4 and across >= 4 * x.shape[0] and not across % 4:
@@ -52,3 +60,10 @@ def _sgemm() -> Any:
     matrix = (c_void_p, c_int64)
     function.argtypes = (c_char, c_char, c_int64, c_int64, c_int64, c_float, *matrix, *matrix, c_float, *matrix)
     return function
+
+
+def _plan(operands: Sequence[Operand]) -> Plan:
+    """Compile a product."""
+    x1, x2, y = (form(each.shape, each.strides) for each in operands)
+    create = "matmul_primitive_desc_create"
+    return Plan(make("primitive_desc", create, engine(), x1, x2, None, y, attributes()), operands)
