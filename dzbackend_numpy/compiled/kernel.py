@@ -9,7 +9,7 @@ from ..trace import Trace
 from .emit import BOOL, CannotEmitError, Code, Term, type_of
 from .operations import apply
 
-__all__ = ["SEVERAL", "Kernel", "write"]
+__all__ = ["Kernel", "write"]
 
 #: Where an array has the address of its elements: behind what every Python object has, as PyArray_DATA reads it.
 DATA = object.__basicsize__
@@ -17,6 +17,10 @@ DATA = object.__basicsize__
 #: The loop over rows. Members of the team take chunks of the elements until none is left, so that it does not matter
 #: how many members there are. `call` is where the next chunk begins, where the layout is, the arrays, the numbers;
 #: `layout` is how many elements, how many in a chunk, the two inner lengths, and two strides for each array.
+#:
+#: Four vectors take turns, where the compiler left to itself takes one. So no step has to wait for the one before, and
+#: what is written is far from what is read next: where arrays lie some 64 bytes apart within their pages, the processor
+#: mistakes one for the other and waits, as long as the update of Adam takes otherwise.
 FRAME = """
 define void @kernel(ptr %call) nounwind {{
   %layout.at = getelementptr i8, ptr %call, i64 8
@@ -65,15 +69,11 @@ exit:
   ret void
 }}
 {declarations}
-!0 = distinct !{{!0, !1{several}}}
+!0 = distinct !{{!0, !1, !9}}
 !1 = !{{!"llvm.loop.parallel_accesses", !2}}
 !2 = distinct !{{}}
 !9 = !{{!"llvm.loop.interleave.count", i32 4}}
 """
-
-#: What mathematics does to one vector has to wait for each step before; four vectors in turn take up to half the time.
-#: Left to itself the compiler takes one, as it counts registers.
-SEVERAL = ", !9"
 
 
 class Kernel(NamedTuple):
@@ -113,7 +113,6 @@ class Writer:
             prologue="\n".join(self.prologue.lines),
             row="\n".join(self.row.lines),
             turn="\n".join(turn.lines),
-            several=SEVERAL if trace.mathematics else "",
             declarations="\n".join(declared),
         )
         numbers = [(number, code) for number, code, _ in self.scalars.values()]
