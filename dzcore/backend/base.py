@@ -280,4 +280,6 @@ class Backend(ABC):
         return get_backend, (str(self),)  # in another process, the backend that has this name there
 
 
-PRIMITIVES = ("index_add", "windows", "windows_adjoint", "random_bits", "update", "update_all", "fuse", "synchronize")
+PRIMITIVES = (
+    "index_add", "windows", "windows_adjoint", "random_bits", "number", "update", "update_all", "fuse", "synchronize",
+)  # fmt: skip

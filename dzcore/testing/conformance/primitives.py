@@ -214,6 +214,18 @@ class Primitives(Group):
         assert (numbers(backend, p), numbers(backend, v)) == ([11.0] * 4, [22.0] * 4)
         assert numbers(backend, g) == [2.0] * 4
 
+    def test_number(self, backend: Backend) -> None:
+        """Beside an array it is the Python number, in the array's dtype."""
+        for dtype in COMPUTED:
+            if dtype not in backend.dtypes:
+                continue
+            x = send(backend, [-2.0, -0.0, 0.0, 0.3, 7.0, nan], (6,), dtype)
+            for a in (0.0, -0.0, 0.1, -3.0, nan):
+                n = backend.number(a, x.dtype)
+                for found, expected in ((x * n, x * a), (x - n, x - a), (n - x, a - x)):
+                    _assert_same(backend, found, expected, 0)
+                    assert found.dtype == x.dtype
+
     def test_update_all(self, backend: Backend) -> None:
         """It is `update` of each row, whatever shapes there are among them."""
 
