@@ -302,9 +302,9 @@ class _Default(Generator):
         else:
             own.state = state
 
-    def _bits(self, count: int, backend: Backend) -> Any:
+    def _advance(self, count: int) -> tuple[int, int]:
         own = _scoped.get()
-        return super()._bits(count, backend) if own is None else own._bits(count, backend)
+        return super()._advance(count) if own is None else own._advance(count)
 
 
 class _Using:
