@@ -11,6 +11,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,10 @@ class Fused:
     def call(self) -> Callable[..., Any]:
         """The quickest way to `self(*inputs)` for as many inputs as the formula has; a method of this object."""
         ways: dict[int, Callable[..., Any]] = {2: self._one, 3: self._two}
-        code = getattr(self.formula, "__code__", None)
-        count = 0 if code is None or code.co_flags & VARIADIC else code.co_argcount  # the namespace included
-        return ways.get(count, self.__call__)
+        formula = self.formula
+        if type(formula) is not FunctionType or formula.__defaults__ or formula.__code__.co_flags & VARIADIC:
+            return self.__call__
+        return ways.get(formula.__code__.co_argcount, self.__call__)  # the namespace included
 
     def _one(self, x: Any) -> Any:
         if type(x) is ndarray:
@@ -125,7 +127,8 @@ class Fused:
             if type(x) is not ndarray or x.dtype != dtype or x.shape != shape or x.strides != strides:
                 return None
             base = x.base
-            owners.add(id(x) if base is None else id(base) if type(base) is ndarray else None)
+            whose = x if base is None else base
+            owners.add(id(whose) if type(whose) is ndarray and whose.flags.owndata else None)
         if (len(owners) < len(row) or None in owners) and not _apart(row[:targets], row):
             return None
         for x in row[:targets]:

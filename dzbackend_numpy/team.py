@@ -14,11 +14,12 @@ import ctypes
 import os
 import threading
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .once import once
 
 __all__ = ["gomp", "parallel", "set_threads", "size", "threads"]
 
@@ -31,7 +32,7 @@ _forked = False  #: whether this process was forked from one that had a team
 _here = threading.local()  #: the number that the runtime knows of in this thread
 
 
-@cache
+@once
 def gomp() -> ctypes.CDLL | None:
     """Load the OpenMP runtime; None where there is none. One that is there already keeps its settings."""
     mine = not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys()
@@ -57,7 +58,7 @@ class _Blas:
         self.set: Any = library[name("set_num_threads")]
 
 
-@cache
+@once
 def _blas() -> _Blas | None:
     """Find the OpenBLAS of NumPy; None where it has something else."""
     np.zeros((1, 1)).dot(np.zeros((1, 1)))  # so that it is there
@@ -114,7 +115,7 @@ def size() -> int:
     return number
 
 
-@cache
+@once
 def parallel() -> Any:
     """Return `call(address, data, number, 0)`, which calls a C function with data in a number of threads."""
     function = gomp().GOMP_parallel  # type: ignore[union-attr]  # nobody asks who has no team

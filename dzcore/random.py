@@ -222,7 +222,10 @@ def _open(backend: Chosen) -> Backend:
 
 
 def _tuple(shape: Shape) -> tuple[int, ...]:
-    return (shape,) if isinstance(shape, int) else tuple(shape)
+    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
+    if any(length < 0 for length in lengths):
+        raise ValueError(f"shape={shape!r} has a negative length")
+    return lengths
 
 
 def _width(dtype: str) -> int:

@@ -311,3 +311,12 @@ def test_normal_numbers_do_not_depend_on_the_pieces(backend: Backend, monkeypatc
     assert values(state.normal((4, 5), 0.5, 2.0)) == expected
     assert state.state == whole.state
     assert state.normal((0, 3)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("draw", ["normal", "uniform"])
+def test_negative_lengths(draw):
+    before = random.get_state()
+    for shape in (-1, (2, -3)):
+        with pytest.raises(ValueError, match="negative length"):
+            getattr(random, draw)(shape)
+    assert random.get_state() == before

@@ -3,12 +3,12 @@
 import ctypes
 import struct
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import team
+from ..once import once
 from ..trace import Trace
 from .emit import CannotEmitError
 from .kernel import Kernel, write
@@ -159,7 +159,7 @@ end:
 """
 
 
-@cache
+@once
 def _all() -> tuple[int, Any]:
     address = compiler().load(ALL, "all")  # type: ignore[union-attr]  # who has plans has it
     return address, _CALL(address)

@@ -10,25 +10,21 @@ import os
 import stat
 import sys
 import tempfile
-import threading
 from contextlib import suppress
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ..extras import allowed
+from ..once import lock, once
 
 __all__ = ["Compiler", "compiler"]
 
 
-#: One thread compiles at a time. A process is forked between two compilations, for in the child nobody would end one.
-lock = threading.Lock()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
-
-
 class Compiler:
-    """LLVM, for the processor that this runs on."""
+    """LLVM, for the processor that this runs on. One thread compiles at a time."""
+
+    loaded: ClassVar[dict[str, tuple[Any, int]]] = {}  #: all of it, for good: nobody knows who has an address
 
     def __init__(self, folder: Path | None) -> None:
         """Load LLVM; `folder` is where machine code is kept, None for nowhere.
@@ -44,7 +40,6 @@ class Compiler:
         self.llvm, self.folder = llvm, folder
         self.machine = self._machine()
         self.target = f"{llvmlite.__version__} {llvm.llvm_version_info} {self.machine.triple} {self._processor}"
-        self.loaded: dict[str, tuple[Any, int]] = {}
 
     @cached_property
     def _processor(self) -> tuple[str, str]:
@@ -92,7 +87,7 @@ class Compiler:
         return module
 
 
-@cache
+@once
 def compiler() -> Compiler | None:
     """Return the compiler; None where llvmlite is not installed, or not to be used."""
     if not allowed():

@@ -5,11 +5,11 @@ from the beginning: as many columns as two of the processor's registers hold, ea
 that many columns of up to four rows of the product: it stays in registers while a panel and four rows of a are read.
 """
 
-from functools import cache
 from typing import Any
 
 import numpy as np
 
+from ..once import once
 from .emit import Code, type_of
 from .native import compiler
 
@@ -64,7 +64,7 @@ end{n}:
 """
 
 
-@cache
+@once
 def wide(dtype: Any) -> int:
     """Return how many columns a panel has."""
     llvm: Any = compiler()  # nobody asks who has none

@@ -6,11 +6,11 @@ nobody. The formula is the loop of a universal function, called for one row at a
 
 import ctypes
 from collections.abc import Sequence
-from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple
 
 from .. import team
+from ..once import once
 from .native import compiler
 from .product import module
 
@@ -144,7 +144,7 @@ def run(loop: int, operands: Sequence[Operand], length: int, product: Product, a
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 
 
-@cache
+@once
 def _driver(dtype: Any) -> int:
     """Return the address of the loop over steps."""
     fields = []

@@ -6,12 +6,12 @@ https://numpy.org/doc/stable/reference/c-api/ufunc.html
 """
 
 import ctypes
-from functools import cache
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
+from ..once import once
 from ..trace import Trace
 from .emit import BOOL, CannotEmitError, Code, Term, type_of
 from .native import compiler
@@ -159,7 +159,7 @@ class _Api:
         )  # fmt: skip
 
 
-@cache
+@once
 def _clears() -> bool:
     """Tell whether the process has the function that clears flags, without which LLVM would end it."""
     try:
@@ -169,7 +169,7 @@ def _clears() -> bool:
 
 
 _kept: list[Any] = []  #: what NumPy points to and does not copy
-_api = cache(_Api)
+_api = once(_Api)
 
 
 def loop(trace: Trace) -> tuple[int, list[Any]] | None:

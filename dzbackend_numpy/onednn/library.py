@@ -5,12 +5,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from ctypes import byref, c_int, c_size_t, c_void_p
-from functools import cache
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
 from .. import team
+from ..once import once
 
 __all__ = ["Handle", "OneDNNError", "available", "call", "engine", "library", "make"]
 
@@ -39,13 +39,13 @@ class _Version(ctypes.Structure):
     _fields_ = (("major", c_int), ("minor", c_int), ("patch", c_int))
 
 
-@cache
+@once
 def available() -> bool:
     """Tell whether there is such a library."""
     return _found() is not None
 
 
-@cache
+@once
 def library() -> ctypes.CDLL:
     """Load the library, after that of the team, whose threads it takes.
 
@@ -101,7 +101,7 @@ def make(kind: str, create: str, *arguments: Any) -> Handle:
     return handle
 
 
-@cache
+@once
 def engine() -> Handle:
     """Return the CPU as the library sees it."""
     return make("engine", "engine_create", CPU, c_size_t(0))

@@ -5,13 +5,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from ctypes import c_int, c_int64, c_void_p
-from functools import cache
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import team
+from ..once import once
 from .library import Handle, call, engine, library, make
 
 __all__ = ["BIAS", "DIFF_DST", "DIFF_SRC", "DIFF_WEIGHTS", "DST", "SRC", "WEIGHTS", "Operand", "Plan",
@@ -191,7 +191,7 @@ class _Desk(threading.local):
         self.stream = make("stream", "stream_create", engine(), IN_ORDER)
 
 
-@cache
+@once
 def _desk() -> _Desk:
     return _Desk()
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from ctypes import c_char, c_float, c_int64, c_void_p
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import extras, team
+from ..once import once
 from .library import OneDNNError, available, engine, library, make
 from .plan import DST, SRC, WEIGHTS, Operand, Plan, attributes, form, run
 
@@ -43,9 +44,9 @@ def matmul(x1: Any, x2: Any) -> Any:
 
 def _laid(x: Any) -> tuple[bytes, int] | None:
     """Return whether a matrix is transposed, and how many elements its rows are apart; None if it has other gaps, or
-    another dtype."""
+    is anything else."""
     down, across = x.strides
-    if x.dtype != np.float32:
+    if x.dtype != np.float32 or type(x) is not np.ndarray:
         return None
     if across == 4 and down >= 4 * x.shape[1] and not down % 4:
         return b"N", down // 4
@@ -54,7 +55,7 @@ def _laid(x: Any) -> tuple[bytes, int] | None:
     return None
 
 
-@cache
+@once
 def _sgemm() -> Any:
     function = library().dnnl_sgemm
     matrix = (c_void_p, c_int64)

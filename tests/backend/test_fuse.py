@@ -418,3 +418,15 @@ def test_it_is_safe_among_threads():
     assert len(found) == 80
     for y in found:
         same(y, expected)
+
+
+class Scaling:
+    def by(self, xp, x):
+        return x * 3.0
+
+
+@pytest.mark.parametrize("formula", [lambda xp, x, k=3.0: x * k, Scaling().by, lambda xp, *x: x[0] * 3.0])
+def test_parameters_of_any_kind(formula):
+    x = np.ones(5, "f4")
+    for _ in range(2):
+        same(NumpyBackend().fuse(formula)(x), np.full(5, 3.0, "f4"))

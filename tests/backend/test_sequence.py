@@ -213,14 +213,14 @@ def test_registers_of_any_size(dtype: str, features: str, monkeypatch: pytest.Mo
     """Whatever the processor has: the compiler takes vectors apart that are larger than its registers."""
     monkeypatch.setattr(native.Compiler, "has", lambda self, name: f"+{name}" in features.split(","))
     for function in (product.wide, sequence._driver):
-        function.cache_clear()
+        function.kept.clear()
     try:
         assert product.wide(np.dtype(dtype)) * np.dtype(dtype).itemsize == {"": 32, "+avx": 64}.get(features, 128)
         for n in range(1, 8):
             agree(GRU, ahead(GRU, 4, n, 21, dtype))
     finally:
         for function in (product.wide, sequence._driver):
-            function.cache_clear()
+            function.kept.clear()
 
 
 # Where the core's loop is taken --------------------------------------------------------------------------------------

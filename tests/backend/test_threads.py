@@ -163,6 +163,44 @@ print(len(wrong))
 """
 
 
+FIRST = """
+import threading
+import numpy as np
+import dzcore
+from dzcore import functions as F
+from dzcore.optimizers import Adam
+
+rng = np.random.default_rng(0)
+a, b = rng.standard_normal((128, 300), dtype="f"), rng.standard_normal((200, 300), dtype="f")
+x, W = rng.standard_normal((2, 8, 12, 12), dtype="f"), rng.standard_normal((16, 8, 3, 3), dtype="f")
+xs = rng.standard_normal((4, 16, 8), dtype="f")
+start, found = threading.Barrier(4), []
+
+def work():
+    start.wait()
+    weights = [dzcore.Parameter(np.full(shape, 0.1, "f")) for shape in ((8, 48), (48,), (16, 48), (48,), (16, 16))]
+    y = F.gru(xs, *weights)
+    big = [dzcore.Parameter(np.ones(100_000, "f")) for _ in range(3)]
+    for each in big:
+        each.grad = np.ones(100_000, "f")
+    Adam().setup(big).update()
+    z = F.sum(y) + F.sum(F.conv2d(x, W)) + F.sum(F.matmul(a, dzcore.Variable(b).T)) + F.sum(big[2])
+    z.backward()
+    found.append(float(z))
+
+crew = [threading.Thread(target=work) for _ in range(4)]
+[t.start() for t in crew]
+[t.join() for t in crew]
+print(len(found), len(set(found)))
+"""
+
+
+@pytest.mark.parametrize("run", range(3))
+def test_several_threads_begin_together(run: int) -> None:
+    """The compiler, the library and the team are made once; who lost a race would compute with what is gone."""
+    assert python(FIRST, OPENBLAS_NUM_THREADS="2") == "4 1"
+
+
 def test_products_in_several_threads_at_once() -> None:
     """By the kernel library, by OpenBLAS, and within LAPACK."""
     assert python(PRODUCTS, OPENBLAS_NUM_THREADS="2") == "0"

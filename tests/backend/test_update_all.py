@@ -101,6 +101,15 @@ def test_a_gradient_in_the_memory_of_the_parameter(shift: int) -> None:
         assert x.tobytes() == y.tobytes()
 
 
+def test_two_arrays_in_the_memory_of_something_else() -> None:
+    memory = bytearray(np.arange(1000, dtype="f4").tobytes())
+    one, two = (np.frombuffer(memory, "f4") for _ in range(2))
+    p, g, v = one[1:], two[:-1], np.zeros(999, "f4")
+    wanted = backend.update(momentum, (p.copy(), v.copy()), g.copy(), *NUMBERS)
+    found = backend.update_all(momentum, [(p, v)], [g], *NUMBERS)
+    assert found[0][0].tobytes() == wanted[0].tobytes()
+
+
 def other(x: Any, how: str) -> Any:
     if how == "read-only":
         x = x.copy()
