@@ -13,7 +13,7 @@ import tempfile
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from ..extras import allowed
 from ..once import lock, once
@@ -23,8 +23,6 @@ __all__ = ["Compiler", "compiler"]
 
 class Compiler:
     """LLVM, for the processor that this runs on. One thread compiles at a time."""
-
-    loaded: ClassVar[dict[str, tuple[Any, int]]] = {}  #: all of it, for good: nobody knows who has an address
 
     def __init__(self, folder: Path | None) -> None:
         """Load LLVM; `folder` is where machine code is kept, None for nowhere.
@@ -40,6 +38,7 @@ class Compiler:
         self.llvm, self.folder = llvm, folder
         self.machine = self._machine()
         self.target = f"{llvmlite.__version__} {llvm.llvm_version_info} {self.machine.triple} {self._processor}"
+        self.loaded: dict[str, tuple[Any, int]] = {}
 
     @cached_property
     def _processor(self) -> tuple[str, str]:
