@@ -4,8 +4,8 @@ Threads of several pools fight: those of one spin, waiting for work, on the core
 several threads goes to the team, products of float32 included (`onednn/product.py`), and OpenBLAS wakes its threads for
 the rest: products of float64, and what else a program does with NumPy.
 
-(OpenBLAS would give its work to the team, by `set_threads_callback_function`. But then a thread of the program that was in
-LAPACK meanwhile, in `dgetrf_parallel`, waited forever for work that OpenBLAS's own thread slept over: seen with 0.3.31.)
+(OpenBLAS would give its work to the team, by `set_threads_callback_function`. But then a thread of the program that was
+in LAPACK meanwhile, in `dgetrf_parallel`, waited forever, while OpenBLAS's own thread slept: seen with 0.3.31.)
 
 Without libgomp our loops are those of the calling thread.
 """
