@@ -19,6 +19,7 @@ try:
     from .fuse import Fused
     from .namespace import namespace
     from .scalars import scalars
+    from .updates import Updates
 
     _problem = None if int(np.__version__.split(".")[0]) >= 2 else f"numpy {np.__version__} is older than 2.0"
 except ImportError as error:
@@ -203,15 +204,13 @@ class NumpyBackend(Backend):
         fused: Fused = self.ops.loops[formula].__self__
         return fused.update(targets, inputs)
 
-    def update_all(
-        self, formula: Callable[..., tuple[Any, ...]], targets: Sequence[tuple[Any, ...]], inputs: Sequence[Any],
-        *numbers: float,
-    ) -> Sequence[tuple[Any, ...]]:  # fmt: skip
-        """Write the formula's results over all targets, in one go where they are whole arrays of their own."""
+    def updater(
+        self, formula: Callable[..., tuple[Any, ...]], targets: Sequence[tuple[Any, ...]]
+    ) -> Callable[[Sequence[Any], tuple[float, ...]], Sequence[tuple[Any, ...]]]:
+        """Write over all targets in one go, where they are whole arrays of their own."""
         if type(self).update is not NumpyBackend.update:  # a subclass has an update of its own
-            return super().update_all(formula, targets, inputs, *numbers)
-        fused: Fused = self.ops.loops[formula].__self__
-        return fused.update_all(targets, inputs, numbers)
+            return super().updater(formula, targets)
+        return Updates(self.ops.loops[formula].__self__, targets)
 
     def steps_ahead(
         self, cell: Cell, a: Any, b: Any, U: Any, d: Sequence[Any], state: Sequence[Any]

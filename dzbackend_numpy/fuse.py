@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from .blocks import BLOCK, Blocks
-from .compiled.loops import Loops, Plan, run_all
+from .compiled.loops import Loops, Plan
 from .compiled.native import compiler
 from .compiled.ufunc import ufunc
 from .straight import straight
 from .trace import trace
 
-__all__ = ["Fused"]
+__all__ = ["Fused", "apart"]
 
 #: Smaller arrays are not worth the call of a loop even where a formula has many steps.
 SMALL = 512
@@ -49,7 +49,6 @@ class Fused:
         self._small: dict[Any, tuple[Callable[..., Any], float, Any, Sequence[Any]]] = {}
         self._partial: set[Any] = set()  #: where a universal function would repeat a result that is smaller than others
         self._plans: dict[tuple[Any, ...], Plan | Blocks | None] = {}
-        self._rows: dict[tuple[Any, ...], Plan | None] = {}  #: of `update_all`
         #: By the dtype of all of one or two arrays, what computes those of fewer elements than a number.
         self._direct: dict[Any, tuple[Callable[..., Any], float]] = {}
 
@@ -82,7 +81,7 @@ class Fused:
         small, limit, function, _ = self._small.get(key) or self._found(key, inputs)
         if size < limit and (function is None or key not in self._partial or _alike(inputs)):
             return small(*inputs)
-        plan = self._plan(inputs)
+        plan = self.plan(inputs)
         if plan is None or (results := plan.run(inputs, plan.nothing)) is None:
             return self.formula(self.xp, *inputs)
         return tuple(results) if plan.many else results[0]
@@ -93,56 +92,10 @@ class Fused:
         if all(type(t) is ndarray and t.flags.writeable for t in targets):
             if self._written(targets, everything) is not None:  # which copies what lies where it writes
                 return targets
-            plan = self._plan(everything, targets)
-            if plan is not None and _apart(targets, everything) and plan.run(everything, targets) is not None:
+            plan = self.plan(everything, targets)
+            if plan is not None and apart(targets, everything) and plan.run(everything, targets) is not None:
                 return targets
         return _assign(targets, everything, tuple(self.formula(self.xp, *everything)))
-
-    def update_all(
-        self, targets: Sequence[tuple[Any, ...]], inputs: Sequence[Any], numbers: tuple[Any, ...]
-    ) -> Sequence[tuple[Any, ...]]:
-        """Do as `update` with each of the targets, its own input and the numbers.
-
-        Those that are simple are given to the team together, so that it is called once.
-        """
-        rows = [(*own, x) for own, x in zip(targets, inputs, strict=True)]
-        kinds = tuple(map(type, numbers))
-        plans = [self._simple(row, len(targets[0]), numbers, kinds) for row in rows]
-        together = [(plan, row) for plan, row in zip(plans, rows, strict=True) if plan is not None]
-        done = bool(together) and run_all(together, len(targets[0]), numbers)
-        return [
-            own if done and plan is not None else self.update(own, (x, *numbers))
-            for own, x, plan in zip(targets, inputs, plans, strict=True)
-        ]
-
-    def _simple(self, row: tuple[Any, ...], targets: int, numbers: tuple[Any, ...], kinds: Any) -> Plan | None:
-        """Return the plan for writing over the first arrays of a row, where all have one form and memory of their own;
-        None elsewhere."""
-        first = row[0]
-        if type(first) is not ndarray:
-            return None
-        shape, strides, dtype = first.shape, first.strides, first.dtype
-        owners = set()
-        for x in row:
-            if type(x) is not ndarray or x.dtype != dtype or x.shape != shape or x.strides != strides:
-                return None
-            base = x.base
-            whose = x if base is None else base
-            owners.add(id(whose) if type(whose) is ndarray and whose.flags.owndata else None)
-        if (len(owners) < len(row) or None in owners) and not _apart(row[:targets], row):
-            return None
-        for x in row[:targets]:
-            if not x.flags.writeable:
-                return None
-        key = shape, strides, dtype, kinds
-        try:
-            return self._rows[key]
-        except KeyError:
-            if len(self._rows) >= MOST:
-                self._rows.clear()
-            plan = self._plan((*row, *numbers), row[:targets])
-            self._rows[key] = plan = plan if isinstance(plan, Plan) else None
-            return plan
 
     def _written(self, out: tuple[Any, ...], inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         """Let a universal function write to `out`; None where there is none, or it does not fit."""
@@ -190,7 +143,7 @@ class Fused:
             self._traces[signature] = None if made is None else Loops(made)
         return self._traces[signature]
 
-    def _plan(self, inputs: tuple[Any, ...], out: Sequence[Any] = ()) -> "Plan | Blocks | None":
+    def plan(self, inputs: tuple[Any, ...], out: Sequence[Any] = ()) -> "Plan | Blocks | None":
         """Return what to do with arrays that lie in memory like these, None where the plain evaluation has to do."""
         key: list[Any] = []
         for x in inputs:
@@ -252,7 +205,7 @@ def _in_a_tuple(function: Callable[..., Any], *inputs: Any) -> tuple[Any, ...]:
     return (function(*inputs),)
 
 
-def _apart(targets: Sequence[Any], everything: Sequence[Any]) -> bool:
+def apart(targets: Sequence[Any], everything: Sequence[Any]) -> bool:
     """Tell whether no target can share memory with another array."""
     spans = []
     for x in everything:

@@ -14,7 +14,7 @@ from .emit import CannotEmitError
 from .kernel import Kernel, write
 from .native import compiler
 
-__all__ = ["Loops", "Plan", "run_all"]
+__all__ = ["Loops", "Plan", "call_all"]
 
 #: Nanoseconds of one thread's work that are worth waking the others for; those of a step, and of a function.
 WORTH, STEP, FUNCTION = 20_000.0, 0.1, 0.4
@@ -82,8 +82,7 @@ class Plan:
         self.place = ctypes.addressof(self.layout)
         self.kernel, self.address = kernel, address
         self.pack = struct.Struct(f"@qP{count}P{kernel.codes}").pack
-        entry = struct.Struct(f"@PqqP{count}P")
-        self.entry, self.size = entry.pack, entry.size + 8 * len(kernel.scalars)
+        self.head = address, 8 * (4 + count + len(kernel.scalars)), 0, self.place  #: of its entry in a list of loops
         self.effort = total / loops.alone  #: 1 is what is worth a second thread
         self.alone = _CALL(address)
         self.new = [(k, dtype) for k, dtype in enumerate(trace.dtypes) if out[k] is None]
@@ -165,29 +164,13 @@ def _all() -> tuple[int, Any]:
     return address, _CALL(address)
 
 
-def run_all(rows: Sequence[tuple[Plan, tuple[Any, ...]]], targets: int, numbers: tuple[Any, ...]) -> bool:
-    """Write the results of each plan over the first arrays of its row, as many as there are targets, all at once.
-
-    False is the answer where a number does not fit; nothing has been written then.
-    """
-    known: dict[int, bytes] = {}
-    parts = [struct.pack("@q", len(rows))]
-    try:
-        for plan, arrays in rows:
-            packed = known.get(id(plan.kernel))
-            if packed is None:
-                packed = known[id(plan.kernel)] = plan.numbers((*arrays, *numbers))
-            places = [id(x) for x in arrays]
-            parts += plan.entry(plan.address, plan.size, 0, plan.place, *places, *places[:targets]), packed
-    except (ArithmeticError, TypeError, struct.error):
-        return False
+def call_all(calls: bytes, effort: float) -> None:
+    """Run loops: how many there are, and of each its `Plan.head`, its arrays, those of its results, and its numbers."""
     address, alone = _all()
-    calls = b"".join(parts)
-    if sum([plan.effort for plan, _ in rows]) > 1 and (size := team.size()) > 1:
+    if effort > 1 and (size := team.size()) > 1:
         team.parallel()(address, calls, size, 0)
     else:
         alone(calls)
-    return True
 
 
 class Loops:

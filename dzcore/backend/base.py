@@ -149,15 +149,17 @@ class Backend(ABC):
         """
         return tuple(formula(self.ops, *targets, *inputs))
 
-    def update_all(
-        self, formula: Callable[..., tuple[Any, ...]], targets: Sequence[tuple[Any, ...]], inputs: Sequence[Any],
-        *numbers: float,
-    ) -> Sequence[tuple[Any, ...]]:  # fmt: skip
-        """Make the `update` of many targets, each with an input of its own and all with the same numbers.
+    def updater(
+        self, formula: Callable[..., tuple[Any, ...]], targets: Sequence[tuple[Any, ...]]
+    ) -> Callable[[Sequence[Any], tuple[float, ...]], Sequence[tuple[Any, ...]]]:
+        """Return `updates(inputs, numbers)`, which makes the `update` of many targets, again and again.
 
-        What is the same tuple as in `targets` has been written in place. Arrays of different rows share no memory.
+        Each has an input of its own, and all the same numbers. What comes back as the same tuple as in `targets` has
+        been written in place. Arrays of different rows share no memory.
         """
-        return [self.update(formula, own, x, *numbers) for own, x in zip(targets, inputs, strict=True)]
+        return lambda inputs, numbers: [
+            self.update(formula, own, x, *numbers) for own, x in zip(targets, inputs, strict=True)
+        ]
 
     def fuse(self, formula: Callable[..., Any]) -> Callable[..., Any]:
         """Turn an elementwise `formula(xp, *arrays_and_scalars)` into a function of the arrays and scalars that
@@ -281,5 +283,5 @@ class Backend(ABC):
 
 
 PRIMITIVES = (
-    "index_add", "windows", "windows_adjoint", "random_bits", "number", "update", "update_all", "fuse", "synchronize",
+    "index_add", "windows", "windows_adjoint", "random_bits", "number", "update", "updater", "fuse", "synchronize",
 )  # fmt: skip

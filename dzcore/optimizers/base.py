@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 from numbers import Integral, Real
-from typing import Any
+from operator import is_
+from typing import Any, NamedTuple
 
 from ..backend import current_backend
 from ..errors import StateError
@@ -15,6 +16,18 @@ __all__ = ["Optimizer"]
 
 PLAIN = (bool, int, float, str, type(None))
 Hook = Callable[[list[Parameter]], None]
+
+
+class _Prepared(NamedTuple):
+    """The updates of some parameters, as long as they hold these arrays."""
+
+    params: list[Parameter]
+    data: list[Any]
+    groups: list[tuple[list[Parameter], list[tuple[Any, ...]], Callable[..., Any]]]  #: of each backend
+
+
+def _same(ones: list[Any], others: list[Any]) -> bool:
+    return len(ones) == len(others) and all(map(is_, ones, others))
 
 
 class Optimizer(Stateful):
@@ -39,12 +52,17 @@ class Optimizer(Stateful):
         self.hooks: list[Hook] = []
         self.t = 0
         self._arrays: dict[Value, tuple[Any, tuple[Any, ...]]] = {}  # by the parameter's identity in the graph
+        self._prepared: _Prepared | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Keep numbers of array libraries as Python's own: they compute alike before a checkpoint and after it."""
         if type(value) is not int and isinstance(value, Real) and not isinstance(value, bool):
             value = int(value) if isinstance(value, Integral) else float(value)
         super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is prepared for these very arrays: a copy has others."""
+        return {**vars(self), "_prepared": None}
 
     def setup(self, target: Any) -> Any:
         """Take the parameters of `target`, a Layer or an iterable of Parameters, and return self."""
@@ -102,22 +120,35 @@ class Optimizer(Stateful):
 
     def update_one(self, param: Parameter) -> None:
         """Apply the rule to one parameter."""
-        self._apply([param])
+        own = self._targets(param)
+        grad = param.grad._data  # type: ignore[union-attr]
+        self._take(param, own, param.backend.update(self.formula, own, grad, *self._numbers()))
 
-    def _apply(self, params: Iterable[Parameter]) -> None:
+    def _numbers(self) -> tuple[float, ...]:
+        """Return Python's own numbers: NumPy's float64 would make float64 of everything."""
+        return tuple([n if type(n) is int else float(n) for n in self.numbers()])
+
+    def _apply(self, params: list[Parameter]) -> None:
         """Apply the rule, with the same numbers, to parameters that have gradients: to all of a backend at once."""
-        # NumPy's float64 is no Python number: it would make float64 of everything.
-        numbers = [n if type(n) is int else float(n) for n in self.numbers()]
+        numbers = self._numbers()
+        data = [param._data for param in params]
+        prepared = self._prepared
+        if prepared is None or not (_same(prepared.params, params) and _same(prepared.data, data)):
+            self._prepared = prepared = self._prepare(params, data)
+        for group, targets, updates in prepared.groups:
+            results = updates([param.grad._data for param in group], numbers)  # type: ignore[union-attr]
+            for param, before, after in zip(group, targets, results, strict=True):
+                self._take(param, before, after)
+
+    def _prepare(self, params: list[Parameter], data: list[Any]) -> "_Prepared":
         groups: dict[Any, list[Parameter]] = {}
         for param in params:
             groups.setdefault(param.backend, []).append(param)
+        prepared = _Prepared(params, data, [])
         for backend, group in groups.items():
             targets = [self._targets(param) for param in group]
-            grads = [param.grad._data for param in group]  # type: ignore[union-attr]
-            results = backend.update_all(self.formula, targets, grads, *numbers)
-            for param, before, after in zip(group, targets, results, strict=True):
-                if after is not before:  # there are arrays that could not be written to
-                    self._replace(param, before[0], *map(backend.xp.asarray, after))
+            prepared.groups.append((group, targets, backend.updater(self.formula, targets)))
+        return prepared
 
     def _targets(self, param: Parameter) -> tuple[Any, ...]:
         """Return the array of a parameter and those of its state, on the parameter's backend."""
@@ -137,15 +168,20 @@ class Optimizer(Stateful):
             )
         return (data, *state)
 
-    def _replace(self, param: Parameter, old: Any, new: Any, *state: Any) -> None:
-        if new.dtype != old.dtype:  # some libraries make float32 of bfloat16 and a number
+    def _take(self, param: Parameter, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
+        """Keep the new arrays of a parameter and its state, where the old ones could not be written to."""
+        if after is before:
+            return
+        self._prepared = None
+        new, *state = map(param.backend.xp.asarray, after)
+        if new.dtype != before[0].dtype:  # some libraries make float32 of bfloat16 and a number
             raise TypeError(
-                f"the update of {param.name!r}, which is {old.dtype} on {param.backend}, came out as {new.dtype}; "
-                f"keep this parameter in float32, and cast what it meets"
+                f"the update of {param.name!r}, which is {before[0].dtype} on {param.backend}, came out as "
+                f"{new.dtype}; keep this parameter in float32, and cast what it meets"
             )
         if state:
-            self._arrays[param.node] = param.backend, state  # type: ignore[index]
-        if new is not old:
+            self._arrays[param.node] = param.backend, tuple(state)  # type: ignore[index]
+        if new is not before[0]:
             param._set(new, param.backend)
 
     # The state ---------------------------------------------------------------------------------------------------
@@ -170,7 +206,7 @@ class Optimizer(Stateful):
         """Return the attributes that are plain values; a subclass that keeps others says itself what its state is."""
         options = {}
         for name, value in vars(self).items():
-            if name in ("target", "hooks", "t", "_arrays") or callable(value):
+            if name in ("target", "hooks", "t", "_arrays", "_prepared") or callable(value):
                 continue
             if isinstance(value, PLAIN):
                 options[name] = value
@@ -209,7 +245,7 @@ class Optimizer(Stateful):
 
         def commit() -> None:
             vars(self).update(options)
-            self.t, self._arrays = t, new
+            self.t, self._arrays, self._prepared = t, new, None
 
         return commit
 

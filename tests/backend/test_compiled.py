@@ -28,7 +28,7 @@ pytestmark = [
 def compiled(formula, *inputs, targets=0):
     """The formula, of which there is a loop for these inputs."""
     fused = Fused(xp, formula, 8, 1)
-    assert isinstance(fused._plan(inputs, inputs[:targets]), Plan)
+    assert isinstance(fused.plan(inputs, inputs[:targets]), Plan)
     return fused
 
 
@@ -142,7 +142,7 @@ def test_other_layouts_are_left_to_numpy(inputs):
         return x * y - x
 
     fused = Fused(xp, formula, 8, 1)
-    assert fused._plan(inputs) is None
+    assert fused.plan(inputs) is None
     same(fused(*inputs), formula(xp, *inputs))
 
 
@@ -174,7 +174,7 @@ def test_axes_that_can_be_one_are():
 def test_a_target_whose_rows_are_one_is_left_to_numpy():
     memory, g = np.zeros(8, "f4"), np.ones((100, 8), "f4")
     target = np.lib.stride_tricks.as_strided(memory, (100, 8), (0, 4), writeable=True)
-    assert Fused(xp, lambda xp, p, g: (p + g,), 8, 1)._plan((target, g), (target,)) is None
+    assert Fused(xp, lambda xp, p, g: (p + g,), 8, 1).plan((target, g), (target,)) is None
 
 
 def test_shapes_that_do_not_fit_are_numpys_error():
@@ -227,7 +227,7 @@ def test_integers(name, dtype):
     fused = Fused(xp, WHOLE[name], 8, 1)
     same(fused(x, y), expected)
     narrow = x.itemsize == 1 and name in ("quotient", "with a float")  # that is float16
-    assert narrow or isinstance(fused._plan((x, y)), Plan)
+    assert narrow or isinstance(fused.plan((x, y)), Plan)
 
 
 MIXED = {
@@ -339,7 +339,7 @@ def test_every_number_of_threads_gives_the_same_bits(n):
 
     for inputs in cases:
         fused = compiled(formula, *inputs)
-        plan = fused._plan(inputs)
+        plan = fused.plan(inputs)
         assert plan.parallel
         total, chunk = plan.layout[:2]
         assert 8 < total / chunk < 20
@@ -471,5 +471,5 @@ def test_without_a_loop_blocks_and_numpy_do_it():
     x = np.random.default_rng(0).normal(size=100).astype("f4")
     with mock.patch.object(loops, "compiler", return_value=None):
         fused = Fused(xp, lambda xp, x: xp.exp(x) * x, 8, 1)
-        assert not isinstance(fused._plan((x,)), Plan)
+        assert not isinstance(fused.plan((x,)), Plan)
         same(fused(x), np.exp(x) * x)

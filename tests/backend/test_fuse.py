@@ -157,7 +157,7 @@ def test_update_is_plain_bit_for_bit(formula, dtype, other, n, block, compile_it
 
 def looped(formula, *inputs, targets=0):
     """Tell whether these inputs get a compiled loop."""
-    return isinstance(Fused(xp, formula, 1, 1)._plan(inputs, inputs[:targets]), loops.Plan)
+    return isinstance(Fused(xp, formula, 1, 1).plan(inputs, inputs[:targets]), loops.Plan)
 
 
 def answer(formula, targets, *inputs):

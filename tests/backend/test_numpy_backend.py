@@ -153,7 +153,7 @@ def test_it_owns_arrays_and_array_scalars_only():
 
 
 def test_it_says_what_it_does_fast():
-    primitives = ["index_add", "windows", "windows_adjoint", "random_bits", "number", "update", "update_all", "fuse"]
+    primitives = ["index_add", "windows", "windows_adjoint", "random_bits", "number", "update", "updater", "fuse"]
     pooling = ["largest", "window_put", "window_sum", "window_spread"]
     convolution = ["convolve", "convolve_input", "convolve_weight", "convolve_biased"]
     recurrent = ["steps_ahead", "steps_back"]

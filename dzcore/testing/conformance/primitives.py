@@ -226,27 +226,32 @@ class Primitives(Group):
                     _assert_same(backend, found, expected, 0)
                     assert found.dtype == x.dtype
 
-    def test_update_all(self, backend: Backend) -> None:
-        """It is `update` of each row, whatever shapes there are among them."""
+    def test_updater(self, backend: Backend) -> None:
+        """It is `update` of each row, whatever shapes there are among them, and goes on from there."""
 
         def formula(xp: Any, p: Any, v: Any, g: Any, a: Any) -> tuple[Any, ...]:
             return p + v * a, v * 0.5 + g
 
-        def rows() -> list[list[Any]]:
+        def arrays(k: int) -> list[Any]:
             shapes = ((), (1,), (0, 2), (5,), (3, 4), (300, 400), (2, 1, 3))
-            return [
-                [send(backend, [(k + n) % 11 - 5.0 for n in range(prod(shape))], shape, "float32") for k in range(3)]
-                for shape in shapes
-            ]
+            values = [[(k + n) % 11 - 5.0 for n in range(prod(shape))] for shape in shapes]
+            return [send(backend, x, shape, "float32") for x, shape in zip(values, shapes, strict=True)]
 
-        expected = [backend.update(formula, (p, v), g, 0.25) for p, v, g in rows()]
-        given = rows()
-        before = [bits(backend, g) for _, _, g in given]
-        found = backend.update_all(formula, [(p, v) for p, v, _ in given], [g for _, _, g in given], 0.25)
-        assert len(found) == len(expected)
-        for one, other in zip(found, expected, strict=True):
-            _assert_same(backend, tuple(one), other, 1e-6, 1e-6)
-        assert [bits(backend, g) for _, _, g in given] == before, "update_all has changed an input"
+        expected: Any = list(zip(arrays(0), arrays(1), strict=True))
+        targets: Any = list(zip(arrays(0), arrays(1), strict=True))
+        updates = backend.updater(formula, targets)
+        for k, number in ((2, 0.25), (7, 0.5)):
+            inputs = arrays(k)
+            expected = [backend.update(formula, own, g, number) for own, g in zip(expected, inputs, strict=True)]
+            found = updates(inputs, (number,))
+            assert len(found) == len(expected)
+            for one, other in zip(found, expected, strict=True):
+                _assert_same(backend, tuple(one), other, 1e-6, 1e-6)
+            unchanged = [bits(backend, g) for g in arrays(k)]
+            assert [bits(backend, g) for g in inputs] == unchanged, "the updater has changed an input"
+            if any(one is not own for one, own in zip(found, targets, strict=True)):  # they were not written to
+                targets = found
+                updates = backend.updater(formula, targets)
 
     @pytest.mark.parametrize("way", ["up", "down"])
     def test_update_of_overlapping_memory(self, way: str, backend: Backend) -> None:
