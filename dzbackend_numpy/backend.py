@@ -15,9 +15,10 @@ from dzcore.functions.windows import Geometry
 try:
     import numpy as np
 
-    from . import convolution, memory, pooling, recurrent, team
+    from . import convolution, losses, memory, pooling, recurrent, team
     from .fuse import Fused
     from .namespace import namespace
+    from .onednn import product as products
     from .scalars import scalars
     from .updates import Updates
 
@@ -136,6 +137,10 @@ class NumpyBackend(Backend):
             x[..., *target] += columns[..., *place, *[slice(None)] * len(size)]
         return x
 
+    def linear(self, x: Any, W: Any, b: Any) -> Any:
+        """Multiply matrices and add the bias, see `dzbackend_numpy.onednn.product`."""
+        return products.linear(x, W, b)
+
     def convolve(self, x: Any, W: Any, geometry: Geometry) -> Any:
         """Convolve, see `dzbackend_numpy.convolution`."""
         return convolution.convolve(self.ops, x, W, geometry)
@@ -167,6 +172,14 @@ class NumpyBackend(Backend):
     def window_spread(self, z: Any, geometry: Geometry) -> Any:
         """Add each number to all elements of its window."""
         return pooling.window_spread(self.ops, z, geometry)
+
+    def cross_entropy(self, x: Any, t: Any) -> Any:
+        """Compute the mean cross-entropy of rows, see `dzbackend_numpy.losses`."""
+        return losses.cross_entropy(self.ops, x, t)
+
+    def cross_entropy_gradient(self, gy: Any, x: Any, t: Any) -> Any:
+        """Compute its gradient."""
+        return losses.cross_entropy_gradient(self.ops, gy, x, t)
 
     def random_bits(self, seed: int, position: int, count: int) -> Any:
         """Return words of the stream, from NumPy's own Philox; a thread keeps one, for making one takes 12 us."""

@@ -10,9 +10,9 @@ import numpy as np
 from .. import extras, team
 from ..once import once
 from .library import OneDNNError, available, engine, library, make
-from .plan import DST, SRC, WEIGHTS, Operand, Plan, attributes, form, run
+from .plan import BIAS, DST, SRC, WEIGHTS, Operand, Plan, attributes, form, run
 
-__all__ = ["LARGE", "matmul"]
+__all__ = ["LARGE", "linear", "matmul"]
 
 #: From how many multiplications on the library is asked: OpenBLAS computes up to so many in the calling thread.
 LARGE = 2**18
@@ -27,18 +27,39 @@ def matmul(x1: Any, x2: Any) -> Any:
     if a is None or b is None or x1.shape[1] != x2.shape[0] or not (extras.allowed() and available()):
         return x1.dot(x2)
     (m, k), n = x1.shape, x2.shape[1]
-    y = np.empty((m, n), np.float32)
     if b[0] == b"T" and k >= LONG:
-        operands = tuple(
-            Operand(number, x.shape, (x.strides[0] // 4, x.strides[1] // 4))
-            for number, x in ((SRC, x1), (WEIGHTS, x2), (DST, y))
-        )
-        run(("product", operands), partial(_plan, operands), [x1, x2, y])
-        return y
+        return _primitive(x1, x2)
+    y = np.empty((m, n), np.float32)
     team.size()  # which tells the library
     status = _sgemm()(a[0], b[0], m, n, k, 1.0, x1.ctypes.data, a[1], x2.ctypes.data, b[1], 0.0, y.ctypes.data, n)
     if status:
         raise OneDNNError(f"oneDNN: sgemm of {x1.shape} by {x2.shape}: status {status}")
+    return y
+
+
+def linear(x: Any, W: Any, b: Any) -> Any:
+    """Return x W + b, in one pass over the result where the library computes it."""
+    if x.size * W.shape[1] >= LARGE and extras.allowed() and available():
+        bias = b.reshape(1, -1)
+        if _laid(x) and _laid(W) and _laid(bias):
+            return _primitive(x, W, bias)
+    y = x.dot(W)
+    y += b
+    return y
+
+
+def _primitive(x1: Any, x2: Any, *bias: Any) -> Any:
+    """Compute the product, plus a bias (1, n) perhaps, by a primitive."""
+    y = np.empty((x1.shape[0], x2.shape[1]), np.float32)
+    arrays = [x1, x2, *bias, y]
+    places = (SRC, WEIGHTS, BIAS, DST) if bias else (SRC, WEIGHTS, DST)
+    operands = tuple(
+        [
+            Operand(place, x.shape, (x.strides[0] // 4, x.strides[1] // 4))
+            for place, x in zip(places, arrays, strict=True)
+        ]
+    )
+    run(("product", operands), partial(_plan, operands), arrays)
     return y
 
 
@@ -65,6 +86,7 @@ def _sgemm() -> Any:
 
 def _plan(operands: Sequence[Operand]) -> Plan:
     """Compile a product."""
-    x1, x2, y = (form(each.shape, each.strides) for each in operands)
+    x1, x2, *bias, y = (form(each.shape, each.strides) for each in operands)
     create = "matmul_primitive_desc_create"
-    return Plan(make("primitive_desc", create, engine(), x1, x2, None, y, attributes()), operands)
+    made = make("primitive_desc", create, engine(), x1, x2, bias[0] if bias else None, y, attributes())
+    return Plan(made, operands)

@@ -89,11 +89,13 @@ def _plus(y: Any, b: Any) -> Any:
 
 
 @rule(
+    extends=True,
     x=lambda xp, gy, W: xp.times_transposed(gy, W),
     W=lambda xp, gy, x: xp.transposed_times(x, gy),
     b=lambda xp, gy: xp.sum(gy, axis=0),
 )
 def _linear(xp: Any, x: Any, W: Any, b: Any) -> Any:
+    """Return x W + b for x (n, i), W (i, o), b (o,)."""
     return _plus(xp.matmul(x, W), b)
 
 

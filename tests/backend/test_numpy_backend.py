@@ -157,7 +157,9 @@ def test_it_says_what_it_does_fast():
     pooling = ["largest", "window_put", "window_sum", "window_spread"]
     convolution = ["convolve", "convolve_input", "convolve_weight", "convolve_biased"]
     recurrent = ["steps_ahead", "steps_back"]
-    assert sorted(numpy.capabilities()) == sorted([*primitives, *convolution, *pooling, *recurrent])
+    products = ["linear"]
+    losses = ["cross_entropy", "cross_entropy_gradient"]
+    assert sorted(numpy.capabilities()) == sorted([*primitives, *convolution, *pooling, *recurrent, *products, *losses])
 
 
 def test_it_adopts_memory_that_one_may_write_to():

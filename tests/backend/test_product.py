@@ -59,6 +59,33 @@ def test_the_library_reads_matrices_where_they_lie(first: str, second: str, call
 
 
 @needs_library
+@pytest.mark.parametrize("second", LAYOUTS)
+@pytest.mark.parametrize("first", LAYOUTS)
+def test_a_bias_is_added_on_the_way(first: str, second: str, calls: list[str]) -> None:
+    for name, b in (
+        ("dense", matrix(300, 1)[:, 0]),
+        ("with gaps", matrix(300, 3)[:, 1]),
+        ("backwards", matrix(300, 1)[::-1, 0]),
+    ):
+        calls.clear()
+        x, W = LAYOUTS[first](70, 120), LAYOUTS[second](120, 300)
+        np.testing.assert_allclose(product.linear(x, W, b), x.astype("f8") @ W + b, rtol=1e-4, atol=1e-3)
+        assert calls == (["primitive"] if name == "dense" else [])
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(
+    "shape", [(0, 3, 4), (1, 1, 1), (2, 3, 4), (300, 0, 5), (70, 120, 300), (2000, 300, 1), (1, 700, 700)]
+)
+def test_any_shape_with_a_bias(shape: tuple[int, int, int], dtype: str) -> None:
+    m, k, n = shape
+    x, W, b = matrix(m, k, dtype=dtype), matrix(k, n, dtype=dtype), matrix(n, 1, dtype=dtype)[:, 0]
+    y = product.linear(x, W, b)
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y, x.astype("f8") @ W + b, rtol=1e-4, atol=1e-3)
+
+
+@needs_library
 @pytest.mark.parametrize("shape", [(1, 700, 700), (700, 700, 1), (3, 100_000, 1), (64, 64, 64), (1, 1, 2**18)])
 def test_thin_ones(shape: tuple[int, int, int], calls: list[str]) -> None:
     m, k, n = shape

@@ -63,6 +63,14 @@ def _product(left: tuple[int, int], right: tuple[int, int]) -> Sample:
     return Sample(make)
 
 
+def _affine(rows: int, inner: int, columns: int, dtypes: tuple[str, ...] = COMPUTED) -> Sample:
+    def make(backend: Backend, dtype: str) -> tuple[Any, ...]:
+        x, W = _product((rows, inner), (inner, columns)).make(backend, dtype)
+        return x, W, send(backend, _wave(columns), (columns,), dtype)
+
+    return Sample(make, exact=False, dtypes=dtypes)
+
+
 def _embed(index: tuple[Any, ...], sliced: tuple[int, ...], shape: tuple[int, ...]) -> Sample:
     return Sample(lambda b, dtype: (send(b, _wave(prod(sliced)), sliced, dtype), index, shape))
 
@@ -219,6 +227,7 @@ SAMPLES: dict[str, list[Sample]] = {
                _sum_to((300, 33), (300, 1), ONE)],
     "times_transposed": [_product((2, 3), (4, 3)), _product((1, 3), (1, 3)), _product((0, 3), (2, 3))],
     "transposed_times": [_product((3, 2), (3, 4)), _product((3, 1), (3, 1)), _product((0, 2), (0, 3))],
+    "linear": [_affine(2, 3, 4), _affine(1, 1, 1), _affine(0, 3, 2), _affine(300, 70, 33, ONE)],
     "sigmoid": [
         Sample(lambda b, dtype: (send(b, _wave(12), (3, 4), dtype),), exact=False),
         Sample(lambda b, dtype: (send(b, [inf, -inf, nan, 0.0, -0.0, 1e4, -1e4], (7,), dtype),), exact=False),

@@ -133,7 +133,7 @@ class UpdatesOnce(NumpyBackend):
     """The first inputs are as good as the next."""
 
     def updater(self, formula: Any, targets: Any) -> Any:
-        right, kept = super().updater(formula, targets), []
+        right, kept = super().updater(formula, targets), vars(self).setdefault("kept", [])
 
         def updates(inputs: Any, numbers: Any) -> Any:
             kept.append(inputs)
