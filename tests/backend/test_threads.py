@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import dzcore
+from dzbackend_numpy import team
 from dzcore.errors import BackendError
 
 HAS_OPENBLAS = "openblas" in str(np.show_config(mode="dicts")).lower()  # type: ignore[arg-type]
@@ -204,3 +205,81 @@ def test_several_threads_begin_together(run: int) -> None:
 def test_products_in_several_threads_at_once() -> None:
     """By the kernel library, by OpenBLAS, and within LAPACK."""
     assert python(PRODUCTS, OPENBLAS_NUM_THREADS="2") == "0"
+
+
+CALM = """
+import os, sys, threading
+import numpy as np
+from dzbackend_numpy import team
+
+def right():
+    a = np.linspace(-1, 1, 600 * 600).reshape(600, 600) + np.eye(600)
+    return np.allclose(a @ np.linalg.inv(a), np.eye(600), atol=1e-6)
+
+stop = threading.Event()
+matrix = np.ones((700, 700))
+
+def products():
+    while not stop.is_set():
+        matrix @ matrix
+
+other = {{"none": None, "waits": stop.wait, "computes": products}}["{other}"]
+thread = threading.Thread(target=other) if other else None
+if thread:
+    thread.start()
+done = team._blas().calm()
+stop.set()
+if thread:
+    thread.join()
+results = [right()]
+for number in (1, 3, 2):
+    team.set_threads(number)
+    results.append(right())
+print(done, all(results), "OPENBLAS_THREAD_TIMEOUT" in os.environ)
+"""
+needs_numpys_openblas = pytest.mark.skipif(
+    not (HAS_OPENBLAS and sys.platform == "linux" and (blas := team._blas()) and "numpy.libs" in str(blas.library)),
+    reason="needs the OpenBLAS that comes with NumPy, on Linux",
+)
+
+
+@needs_numpys_openblas
+@pytest.mark.parametrize(("other", "done"), [("none", True), ("waits", True), ("computes", False)])
+def test_threads_of_openblas_are_told_to_sleep_unless_they_may_be_at_work(other: str, done: bool) -> None:
+    for _ in range(3):
+        assert python(CALM.format(other=other), OPENBLAS_NUM_THREADS="2") == f"{done} True False"
+
+
+@needs_numpys_openblas
+def test_how_long_they_wait_is_the_users_choice() -> None:
+    assert python(CALM.format(other="none"), OPENBLAS_THREAD_TIMEOUT="22") == "False True True"
+
+
+SPUN = """
+import os, time
+from pathlib import Path
+import numpy as np
+from dzbackend_numpy import team
+
+x = np.ones((200, 200))
+team.gomp()
+x @ x
+time.sleep(0.3)
+
+def spent():
+    others = set(os.listdir("/proc/self/task")) - {str(os.getpid())}
+    return sum(int(Path(f"/proc/self/task/{each}/schedstat").read_text().split()[0]) for each in others)
+
+before = spent()
+for _ in range(5):
+    x @ x
+    time.sleep(0.1)
+print((spent() - before) / 5e6)
+"""
+
+
+@needs_numpys_openblas
+@pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reason="needs the scheduler's own figures")
+def test_threads_of_openblas_sleep_soon_after_a_product() -> None:
+    """Milliseconds that other threads compute for a product of a fifth of one: they looked for work for 20."""
+    assert float(python(SPUN, OPENBLAS_NUM_THREADS="2")) < 6
