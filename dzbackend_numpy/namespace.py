@@ -56,7 +56,7 @@ def _clip(x: Any, /, min: Any = None, max: Any = None) -> Any:
 
 def _matmul(x1: Any, x2: Any, /) -> Any:
     if not x1.ndim == x2.ndim == 2:
-        return np.matmul(x1, x2)
+        return product.stacked(x1, x2) if x1.ndim == x2.ndim > 2 else np.matmul(x1, x2)
     if x1.size * x2.shape[1] >= product.LARGE:
         return product.matmul(x1, x2)
     return x1.dot(x2)  # half the time for small matrices

@@ -209,6 +209,33 @@ def lstm(numbers: Numbers) -> Step:
     return step
 
 
+def attention(numbers: Numbers) -> Step:
+    batch, length, size = numbers.x.shape
+    layers = [L.Linear(size, in_size=size) for _ in range(4)]
+    params = [param for layer in layers for param in layer.params()]
+    for param, array in zip(params, numbers.weights, strict=True):
+        param.data = array
+    optimizer = optimizers.SGD(0.01).setup(params)
+    x, gy = Variable(numbers.x).detach(), Variable(numbers.gy)
+    query, key, value, out = layers
+
+    def heads(y: Variable) -> Variable:
+        return y.reshape(batch, length, numbers.heads, -1).transpose(0, 2, 1, 3)
+
+    def step() -> Variable:
+        scores = heads(query(x)) @ heads(key(x)).transpose(0, 1, 3, 2) * (size // numbers.heads) ** -0.5
+        y = F.softmax(scores, axis=-1) @ heads(value(x))
+        y = out(y.transpose(0, 2, 1, 3).reshape(batch, length, size))
+        for param in params:
+            param.cleargrad()
+        y.grad = gy
+        y.backward()
+        optimizer.update()
+        return query.W
+
+    return step
+
+
 def hvp(numbers: Numbers) -> Step:
     x, t = Variable(numbers.x).detach(), Variable(numbers.t).detach()
     weights, direction = (tuple(map(Variable, each)) for each in (numbers.weights, numbers.direction))
@@ -280,7 +307,7 @@ CONTENDERS: dict[str, dict[str, Callable[[Numbers], Step]]] = {
     name: {"dzcore": maker}
     for name, maker in {
         "overhead": overhead, "mlp": mlp, "dropout": dropout, "gelu": gelu, "lenet": lenet,
-        "convolutions": convolutions, "lstm": lstm, "hvp": hvp, "adam": adam, "epoch": epoch,
+        "convolutions": convolutions, "lstm": lstm, "attention": attention, "hvp": hvp, "adam": adam, "epoch": epoch,
         "save-npz": partial(saving, ".npz"), "load-npz": partial(loading, ".npz"),
         "save-safetensors": partial(saving, ".safetensors"), "load-safetensors": partial(loading, ".safetensors"),
         **dict.fromkeys([f"op-{name}" for name in OPERATIONS], operation),

@@ -197,6 +197,32 @@ def _from_gates(W: Tensor) -> Tensor:
     return torch.cat([f, i, o, u]).T
 
 
+def attention(whole: bool, numbers: Numbers) -> Step:
+    batch, length, size = numbers.x.shape
+    layers = nn.ModuleList([nn.Linear(size, size) for _ in range(4)])
+    _fill(layers, numbers.weights)
+    optimizer = torch.optim.SGD(layers.parameters(), lr=0.01)
+    x, gy = torch.from_numpy(numbers.x), torch.from_numpy(numbers.gy)
+    query, key, value, out = layers
+
+    def heads(y: Tensor) -> Tensor:
+        return y.reshape(batch, length, numbers.heads, -1).transpose(1, 2)
+
+    def step() -> Tensor:
+        q, k, v = heads(query(x)), heads(key(x)), heads(value(x))
+        if whole:
+            y = nn.functional.scaled_dot_product_attention(q, k, v)
+        else:
+            y = torch.softmax(q @ k.transpose(-1, -2) * (size // numbers.heads) ** -0.5, -1) @ v
+        y = out(y.transpose(1, 2).reshape(batch, length, size))
+        optimizer.zero_grad(set_to_none=True)
+        y.backward(gy)
+        optimizer.step()
+        return query.weight.T
+
+    return step
+
+
 def hvp(numbers: Numbers) -> Step:
     x, t = torch.from_numpy(numbers.x), torch.from_numpy(numbers.t)
     weights = [_leaf(array.T.copy() if array.ndim == 2 else array) for array in numbers.weights]
@@ -290,6 +316,7 @@ CONTENDERS: dict[str, dict[str, Callable[[Numbers], Step]]] = {
         "torch channels last": partial(convolutions, torch.channels_last),
     },
     "lstm": {"torch": lstm},
+    "attention": {"torch": partial(attention, False), "torch in one": partial(attention, True)},
     "hvp": {"torch": hvp},
     "adam": {
         "torch fused": partial(adam, {"fused": True}),

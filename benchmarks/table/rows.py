@@ -80,6 +80,13 @@ def lstm(batch: int, steps: int, size: int) -> SimpleNamespace:
     return SimpleNamespace(x=x, gy=gy, size=size, W=W, U=U, b=_normal(rng, 4 * size, scale=0.1))
 
 
+def attention(batch: int, length: int, size: int, heads: int) -> SimpleNamespace:
+    """W and b for queries, keys, values and the way out."""
+    rng = _rng()
+    x, weights = _normal(rng, batch, length, size), [each for _ in range(4) for each in _linear(rng, size, size)]
+    return SimpleNamespace(x=x, gy=_normal(rng, batch, length, size, scale=0.01), heads=heads, weights=weights)
+
+
 def curvature(batch: int, sizes: tuple[int, ...]) -> SimpleNamespace:
     """Weights of tanh layers, a direction for them, and a mean squared error."""
     rng = _rng()
@@ -131,6 +138,8 @@ ROWS = [
          {"batch": 8, "channels": 64, "size": 56}, {"batch": 2, "channels": 8, "size": 16}),
     _row("lstm", "LSTM 128→128, batch 32, 50 steps, SGD", lstm, 0.90,
          {"batch": 32, "steps": 50, "size": 128}, {"batch": 8, "steps": 4, "size": 64}),
+    _row("attention", "self-attention, 4 heads, batch 8, 128 places of 256, SGD", attention, None,
+         {"batch": 8, "length": 128, "size": 256, "heads": 4}, {"batch": 2, "length": 64, "size": 64, "heads": 2}),
     _row("hvp", "Hessian-vector product, tanh MLP 256-256-256-10, batch 100", curvature, 0.90,
          {"batch": 100, "sizes": (256, 256, 256, 10)}, {"batch": 64, "sizes": (64, 64, 64, 3)}, groups=PLAIN),
     _row("adam", "Adam, update of 0.93 M parameters", adam, 0.40, {"sizes": DEEP}, {"sizes": (200, 200, 10)},

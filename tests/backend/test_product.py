@@ -106,12 +106,59 @@ def test_thin_ones(shape: tuple[int, int, int], calls: list[str]) -> None:
         (matrix(70, 120).astype(">f4"), matrix(120, 300)),
         (matrix(63, 64), matrix(64, 64)),
         (matrix(2, 100, 200), matrix(200, 300)),
+        (matrix(2, 100, 200), matrix(1, 200, 300)),
+        (matrix(2, 100, 200, dtype="f8"), matrix(2, 200, 300, dtype="f8")),
+        (np.broadcast_to(matrix(1, 100, 200), (2, 100, 200)), matrix(2, 200, 300)),
+        (matrix(2, 100, 200)[::-1], matrix(2, 200, 300)),
+        (matrix(2, 100, 400)[..., ::2], matrix(2, 200, 300)),
+        (matrix(1, 1, 1, 2, 100, 200), matrix(1, 1, 1, 2, 200, 300)),
+        (matrix(60, 16, 16), matrix(60, 16, 16)),
     ],
-    ids=["backwards", "gaps", "rows repeated", "columns repeated", "float64", "byte order", "small", "stack"],
+    ids=["backwards", "gaps", "rows repeated", "columns repeated", "float64", "byte order", "small", "one of a stack",
+         "one for all of a stack", "stack of float64", "stack of one", "stack backwards", "stack with gaps", "six axes",
+         "stack of small ones"],
 )  # fmt: skip
 def test_numpy_takes_the_others(x1: Any, x2: Any, calls: list[Any]) -> None:
     check(x1, x2)
     assert not calls
+
+
+STACKS = {
+    "dense": lambda m, n: matrix(6, m, n),
+    "transposed": lambda m, n: matrix(6, n, m).swapaxes(1, 2),
+    "heads": lambda m, n: matrix(2, m, 3, n).transpose(0, 2, 1, 3),
+    "heads transposed": lambda m, n: matrix(2, n, 3, m).transpose(0, 2, 3, 1),
+    "every second": lambda m, n: matrix(12, m, n)[::2],
+    "five axes": lambda m, n: matrix(2, 1, 3, m, n),
+}
+
+
+@needs_library
+@pytest.mark.parametrize("second", STACKS)
+@pytest.mark.parametrize("first", STACKS)
+def test_stacks(first: str, second: str, calls: list[str]) -> None:
+    x1, x2 = STACKS[first](40, 70), STACKS[second](70, 130)
+    fitting = x1.shape[:-2] == x2.shape[:-2]
+    if not fitting:
+        x1, x2 = (x.reshape(6, *x.shape[-2:]) for x in (x1, x2))
+    check(x1, x2)
+    assert calls == ["primitive"]
+
+
+@needs_library
+@pytest.mark.parametrize(
+    ("left", "right"), [((900, 1, 40), (900, 40, 30)), ((50, 300, 1), (50, 1, 90)), ((2, 900, 900), (2, 900, 1))]
+)
+def test_stacks_of_thin_ones(left: tuple[int, ...], right: tuple[int, ...], calls: list[str]) -> None:
+    check(matrix(*left), matrix(*right))
+    assert calls == ["primitive"]
+
+
+def test_stacks_that_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="mismatch"):
+        matmul(matrix(2, 100, 200), matrix(2, 201, 300))
+    with pytest.raises(ValueError, match=r"broadcast|mismatch"):
+        matmul(matrix(2, 100, 200), matrix(3, 200, 300))
 
 
 @needs_library
