@@ -71,7 +71,8 @@ class _Blas:
         """Let the threads go to sleep soon after their work, and tell whether that was done.
 
         It takes new threads, for the old ones have read how long they wait. So it is not done while another thread of
-        the program might be in a product; where the user has said how long; or with another build of OpenBLAS.
+        the program might be in a product; where the user has said how long; or with a build of OpenBLAS that keeps
+        these functions to itself, as that of NumPy 2.5 does.
         """
         variable, value = TIMEOUT
         try:
