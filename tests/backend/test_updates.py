@@ -193,6 +193,18 @@ def test_the_next_call_with_other_inputs(change: Any, numbers: tuple[Any, ...]) 
             assert x.tobytes() == y.tobytes()
 
 
+@pytest.mark.parametrize("whose", [lambda n: np.arange(n, dtype="f4"), lambda n: np.frombuffer(bytearray(4 * n), "f4")])
+def test_the_next_gradient_lies_in_the_memory_of_the_parameter(whose: Any) -> None:
+    memory = whose(1000)
+    memory += np.arange(1000, dtype="f4") % 7
+    p, v, g = memory[1:], np.zeros(999, "f4"), np.ones(999, "f4")
+    updates = backend.updater(momentum, [(p, v)])
+    updates([g], NUMBERS)
+    wanted = backend.update(momentum, (p.copy(), v.copy()), memory[:-1].copy(), *NUMBERS)
+    ((new, state),) = updates([memory[:-1]], NUMBERS)
+    assert (new.tobytes(), state.tobytes()) == (wanted[0].tobytes(), wanted[1].tobytes())
+
+
 def test_a_target_that_becomes_read_only() -> None:
     """It is not written to, but replaced."""
     p, v, g = rows((30, 40))[0]
