@@ -208,7 +208,7 @@ def test_products_in_several_threads_at_once() -> None:
 
 
 CALM = """
-import os, sys, threading
+import os, sys, threading, time
 import numpy as np
 from dzbackend_numpy import team
 
@@ -216,17 +216,20 @@ def right():
     a = np.linspace(-1, 1, 600 * 600).reshape(600, 600) + np.eye(600)
     return np.allclose(a @ np.linalg.inv(a), np.eye(600), atol=1e-6)
 
-stop = threading.Event()
-matrix = np.ones((700, 700))
+stop, begun = threading.Event(), threading.Event()
+matrix = np.ones((3000, 3000))
 
-def products():
-    while not stop.is_set():
-        matrix @ matrix
+def product():
+    begun.set()
+    matrix @ matrix  # for longer than anybody waits below
 
-other = {{"none": None, "waits": stop.wait, "computes": products}}["{other}"]
+other = {{"none": None, "waits": stop.wait, "computes": product}}["{other}"]
 thread = threading.Thread(target=other) if other else None
 if thread:
     thread.start()
+if other is product:
+    begun.wait()
+    time.sleep(0.02)
 done = team._blas().calm()
 stop.set()
 if thread:
