@@ -25,7 +25,7 @@ import numpy as np
 
 from .once import once
 
-__all__ = ["gomp", "parallel", "set_threads", "size", "threads"]
+__all__ = ["gomp", "parallel", "run", "set_threads", "size", "threads"]
 
 #: How often a thread of the team looks for work before it goes to sleep. That is about half a millisecond: longer than
 #: what Python does between two products, and much shorter than what anybody else would miss.
@@ -181,6 +181,17 @@ def parallel() -> Any:
     function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     function.restype = None
     return function
+
+
+_ALONE = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+
+
+def run(address: int, call: Any, number: int) -> None:
+    """Call a C function with data in a number of threads, the calling one among them."""
+    if number == 1:
+        _ALONE(address)(call)
+    else:
+        parallel()(address, call, number, 0)
 
 
 def _alone() -> None:

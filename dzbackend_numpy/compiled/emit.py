@@ -5,11 +5,12 @@ and signed zeros are what they are there. The one exception asks for it by name,
 https://llvm.org/docs/LangRef.html
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["CannotEmitError", "Code", "Term", "type_of"]
+__all__ = ["CannotEmitError", "Code", "Term", "fields", "type_of"]
 
 BOOL = np.dtype(bool)
 TYPES = {"f4": "float", "f8": "double", "b1": "i1", **{f"{k}{n}": f"i{8 * n}" for k in "iu" for n in (1, 2, 4, 8)}}
@@ -31,6 +32,17 @@ def type_of(dtype: Any) -> str:
     if kind not in TYPES or not dtype.isnative:
         raise CannotEmitError(f"no loops in {dtype}")
     return TYPES[kind]
+
+
+def fields(numbers: Sequence[str], addresses: Sequence[str]) -> list[str]:
+    """Load what a call holds, 8 bytes each: the number of the next chunk, then `numbers`, then `addresses`."""
+    lines = []
+    for place, name in enumerate((*numbers, *addresses), 1):
+        lines += [
+            f"  %{name}.field = getelementptr i64, ptr %call, i64 {place}",
+            f"  %{name} = load {'i64' if name in numbers else 'ptr'}, ptr %{name}.field",
+        ]
+    return lines
 
 
 class Code:

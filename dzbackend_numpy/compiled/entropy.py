@@ -10,7 +10,7 @@ from typing import Any
 from .. import team
 from ..once import once
 from . import mathematics
-from .emit import BOOL, Code, Term
+from .emit import BOOL, Code, Term, fields
 from .native import compiler
 
 __all__ = ["gradients", "losses"]
@@ -127,44 +127,31 @@ def _run(name: str, x: Any, t: Any, y: Any, scale: int) -> None:
     count, classes = x.shape
     size = team.size() if x.size >= LARGE else 1
     chunk = -(-count // (4 * size)) if size > 1 else count
-    fields = (0, chunk, count, classes, x.ctypes.data, t.ctypes.data, y.ctypes.data, scale)
-    call = (ctypes.c_int64 * len(fields))(*fields)
-    address = _loop(name, x.dtype)
-    if size == 1:
-        _CALL(address)(call)
-    else:
-        team.parallel()(address, call, size, 0)
-
-
-_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    held = (0, chunk, count, classes, x.ctypes.data, t.ctypes.data, y.ctypes.data, scale)
+    team.run(_loop(name, x.dtype), (ctypes.c_int64 * len(held))(*held), size)
 
 
 @once
 def _loop(name: str, dtype: Any) -> int:
     """Return the address of a loop."""
-    fields = []
-    for number, field in enumerate((*NUMBERS, *ADDRESSES), 1):
-        fields += [
-            f"  %{field}.field = getelementptr i64, ptr %call, i64 {number}",
-            f"  %{field} = load {'i64' if field in NUMBERS else 'ptr'}, ptr %{field}.field",
-        ]
     turn, after = Code("s"), Code("a")
     e = mathematics.exp(Term(turn, dtype, "%v") - Term(turn, dtype, "%top"))
-    y, loss = Term(after, dtype, "%total"), None
-    words = {"kind": y.type, "suffix": f"f{8 * dtype.itemsize}", "alone": ALONE}
+    total = Term(after, dtype, "%total")
+    kind = total.type
+    words = {"kind": kind, "suffix": f"f{8 * dtype.itemsize}", "alone": ALONE}
     if name == "losses":
-        loss = mathematics.log(y) - (Term(after, dtype, "%score") - Term(after, dtype, "%top"))
+        loss = mathematics.log(total) - (Term(after, dtype, "%score") - Term(after, dtype, "%top"))
         loss = Term(after, BOOL, "%known").where(loss, float("nan"))
-        after.lines += [f"  store {y.type} {loss.name}, ptr %y.row", "  br label %row.end"]
-        lines, place = "\n".join(after.lines), f"%y.row = getelementptr {y.type}, ptr %y, i64 %r"
+        after.lines += [f"  store {kind} {loss.name}, ptr %y.row", "  br label %row.end"]
+        lines, place = "\n".join(after.lines), f"%y.row = getelementptr {kind}, ptr %y, i64 %r"
     else:
         turn.lines += [
-            f"  %j.y = getelementptr {y.type}, ptr %y.row, i64 %j",
-            f"  store {y.type} {e.name}, ptr %j.y{ALONE}",
+            f"  %j.y = getelementptr {kind}, ptr %y.row, i64 %j",
+            f"  store {kind} {e.name}, ptr %j.y{ALONE}",
         ]
-        lines, place = GRADIENTS.format(**words), f"%y.row = getelementptr {y.type}, ptr %y, i64 %r.at"
+        lines, place = GRADIENTS.format(**words), f"%y.row = getelementptr {kind}, ptr %y, i64 %r.at"
     text = FRAME.format(
-        fields="\n".join(fields),
+        fields="\n".join(fields(NUMBERS, ADDRESSES)),
         y=place,
         lowest=after.constant(dtype, float("-inf")).name,
         sum="\n".join(turn.lines),

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .. import team
 from ..once import once
+from .emit import fields
 from .native import compiler
 from .product import module
 
@@ -134,25 +135,12 @@ def run(loop: int, operands: Sequence[Operand], length: int, product: Product, a
         a.strides[0], c.strides[0], add, ahead, a.ctypes.data, B.ctypes.data, c.ctypes.data, loop,
         *chain.from_iterable(operands),
     )  # fmt: skip
-    driver = _driver(a.dtype)
-    if size == 1:
-        _CALL(driver)(call)
-    else:
-        team.parallel()(driver, call, size, 0)
-
-
-_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    team.run(_driver(a.dtype), call, size)
 
 
 @once
 def _driver(dtype: Any) -> int:
     """Return the address of the loop over steps."""
-    fields = []
-    for number, field in enumerate(FIELDS, 1):
-        fields += [
-            f"  %{field}.field = getelementptr i64, ptr %call, i64 {number}",
-            f"  %{field} = load {'i64' if field in NUMBERS else 'ptr'}, ptr %{field}.field",
-        ]
-    text = FRAME.format(fields="\n".join(fields), operands=1 + len(FIELDS), itemsize=dtype.itemsize)
+    text = FRAME.format(fields="\n".join(fields(NUMBERS, ADDRESSES)), operands=1 + len(FIELDS), itemsize=dtype.itemsize)
     llvm: Any = compiler()  # who has a formula's loop has one
     return int(llvm.load(text + module(dtype), "run"))

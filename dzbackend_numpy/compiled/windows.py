@@ -6,6 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from .. import team
+from .emit import fields
 from .native import compiler
 
 if TYPE_CHECKING:
@@ -102,13 +103,7 @@ def run(address: int, g: "Geometry", x: Any, z: Any, winner: Any, first: Any) ->
     numbers = (total, chunk, prod(padded), prod(out), *out, stride[0] * deep0, stride[1] * deep1, deep0, deep1)
     places = [0 if each is None else each.ctypes.data for each in (x, z, winner, first)]
     call = (ctypes.c_int64 * (1 + len(NUMBERS) + len(ARRAYS)))(0, *numbers, *places)
-    if size == 1:
-        _CALL(address)(call)
-    else:
-        team.parallel()(address, call, size, 0)
-
-
-_CALL = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+    team.run(address, call, size)
 
 
 @lru_cache(maxsize=256)
@@ -118,16 +113,11 @@ def loop(name: str, kind: str, size: tuple[int, ...], step: int) -> int | None:
     llvm = compiler()
     if llvm is None:
         return None
-    fields = []
-    for number, field in enumerate((*NUMBERS, *ARRAYS), 1):
-        fields += [
-            f"  %{field}.field = getelementptr i64, ptr %call, i64 {number}",
-            f"  %{field} = load {'i64' if field in NUMBERS else 'ptr'}, ptr %{field}.field",
-        ]
+    lines = fields(NUMBERS, ARRAYS)
     size = (*[1] * (3 - len(size)), *size)
     for place in range(prod(size)):
-        fields += _offset(f"o{place}", place // (size[1] * size[2]), place // size[2] % size[1], place % size[2])
-    text = FRAME.format(kind=kind, step=step, fields="\n".join(fields), turn="\n".join(LOOPS[name](kind, size)))
+        lines += _offset(f"o{place}", place // (size[1] * size[2]), place // size[2] % size[1], place % size[2])
+    text = FRAME.format(kind=kind, step=step, fields="\n".join(lines), turn="\n".join(LOOPS[name](kind, size)))
     return llvm.load(text, "loop")
 
 

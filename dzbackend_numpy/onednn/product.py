@@ -58,7 +58,7 @@ def stacked(x1: Any, x2: Any) -> Any:
 def linear(x: Any, W: Any, b: Any) -> Any:
     """Return x W + b, in one pass over the result where the library computes it."""
     if x.size * W.shape[1] >= LARGE and extras.allowed() and available():
-        bias = b.reshape(1, -1)
+        bias = np.ascontiguousarray(b).reshape(1, -1)
         if _laid(x) and _laid(W) and _laid(bias):
             return _primitive(x, W, bias)
     y = x.dot(W)

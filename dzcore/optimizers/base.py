@@ -121,7 +121,7 @@ class Optimizer(Stateful):
     def update_one(self, param: Parameter) -> None:
         """Apply the rule to one parameter."""
         own = self._targets(param)
-        grad = param.grad._data  # type: ignore[union-attr]
+        grad = param.grad._data  # type: ignore[union-attr]  # update() passes over those without
         self._take(param, own, param.backend.update(self.formula, own, grad, *self._numbers()))
 
     def _numbers(self) -> tuple[float, ...]:
@@ -136,7 +136,8 @@ class Optimizer(Stateful):
         if prepared is None or not (_same(prepared.params, params) and _same(prepared.data, data)):
             self._prepared = prepared = self._prepare(params, data)
         for group, targets, updates in prepared.groups:
-            results = updates([param.grad._data for param in group], numbers)  # type: ignore[union-attr]
+            grads = [param.grad._data for param in group]  # type: ignore[union-attr]  # update() passes over those without
+            results = updates(grads, numbers)
             for param, before, after in zip(group, targets, results, strict=True):
                 self._take(param, before, after)
 
@@ -180,7 +181,7 @@ class Optimizer(Stateful):
                 f"{new.dtype}; keep this parameter in float32, and cast what it meets"
             )
         if state:
-            self._arrays[param.node] = param.backend, tuple(state)  # type: ignore[index]
+            self._arrays[param.node] = param.backend, tuple(state)  # type: ignore[index]  # a parameter has a node
         if new is not before[0]:
             param._set(new, param.backend)
 
