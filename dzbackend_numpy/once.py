@@ -36,5 +36,5 @@ def once(function: Callable[..., Result]) -> Callable[..., Result]:
                 kept[given] = function(*given)
             return kept[given]
 
-    call.kept = kept  # type: ignore[attr-defined]  # functions of mypy have no attributes; tests begin anew by it
+    call.kept = kept  # type: ignore[attr-defined]  # to mypy a function has no attributes; tests begin anew by it
     return call

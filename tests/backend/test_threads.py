@@ -1,8 +1,10 @@
 """The number of threads, the team that shares the cores, and the memory that stays."""
 
+import ctypes
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -205,6 +207,16 @@ def test_several_threads_begin_together(run: int) -> None:
 def test_products_in_several_threads_at_once() -> None:
     """By the kernel library, by OpenBLAS, and within LAPACK."""
     assert python(PRODUCTS, OPENBLAS_NUM_THREADS="2") == "0"
+
+
+@pytest.mark.skipif(team.gomp() is None, reason="needs libgomp")
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_call_is_made_in_as_many_threads(number: int) -> None:
+    found: list[int] = []
+    called = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda data: found.append(threading.get_native_id()))
+    team.run(ctypes.cast(called, ctypes.c_void_p).value or 0, None, number)
+    assert len(found) == len(set(found)) == number
+    assert threading.get_native_id() in found
 
 
 CALM = """
