@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CannotEmitError", "Code", "Term", "fields", "type_of"]
+__all__ = ["CannotEmitError", "Code", "Term", "fields", "stored", "suffix", "type_of", "vector"]
 
 BOOL = np.dtype(bool)
 TYPES = {"f4": "float", "f8": "double", "b1": "i1", **{f"{k}{n}": f"i{8 * n}" for k in "iu" for n in (1, 2, 4, 8)}}
@@ -34,8 +34,23 @@ def type_of(dtype: Any) -> str:
     return TYPES[kind]
 
 
+def stored(dtype: Any) -> str:
+    """Return LLVM's type for a value of a dtype in memory, where a boolean has a byte."""
+    return "i8" if dtype == BOOL else type_of(dtype)
+
+
+def vector(kind: str, width: int) -> str:
+    """Return the type of so many values of a type."""
+    return kind if width == 1 else f"<{width} x {kind}>"
+
+
+def suffix(kind: str, width: int) -> str:
+    """Return what the name of an intrinsic for them ends with."""
+    return ("" if width == 1 else f"v{width}") + kind.replace("double", "f64").replace("float", "f32")
+
+
 def fields(numbers: Sequence[str], addresses: Sequence[str]) -> list[str]:
-    """Load what a call holds, 8 bytes each: the number of the next chunk, then `numbers`, then `addresses`."""
+    """Load what a call holds, 8 bytes each: which chunks are taken, then `numbers`, then `addresses`."""
     lines = []
     for place, name in enumerate((*numbers, *addresses), 1):
         lines += [
@@ -46,12 +61,26 @@ def fields(numbers: Sequence[str], addresses: Sequence[str]) -> list[str]:
 
 
 class Code:
-    """Lines of a part of a function, whose values have names that begin with `part`."""
+    """Lines of a part of a function, whose values have names that begin with `part`: numbers, or vectors of `width`."""
 
-    def __init__(self, part: str) -> None:
-        self.part = part
+    def __init__(self, part: str, width: int = 1) -> None:
+        self.part, self.width = part, width
         self.lines: list[str] = []
         self.declared: set[str] = set()
+
+    def kind(self, dtype: Any) -> str:
+        """Return LLVM's type for values of a dtype."""
+        return vector(type_of(np.dtype(dtype)), self.width)
+
+    def stored(self, dtype: Any) -> str:
+        """Return LLVM's type for values of a dtype in memory, where a boolean has a byte."""
+        return vector(stored(dtype), self.width)
+
+    def read(self, dtype: Any, name: str) -> "Term":
+        """Return the value of what was in memory."""
+        if dtype == BOOL:
+            name = self.line(f"icmp ne {self.stored(dtype)} {name}, zeroinitializer")
+        return Term(self, dtype, name)
 
     def line(self, text: str) -> str:
         """Write an instruction, and return the name of its result."""
@@ -69,20 +98,27 @@ class Code:
         if dtype.kind == "f":
             with np.errstate(over="ignore"):
                 bits = np.float64(dtype.type(value)).view(np.uint64)
-            return Term(self, dtype, f"0x{int(bits):016X}")
-        if dtype == BOOL:
-            return Term(self, dtype, "true" if value else "false")
-        if not np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+            name = f"0x{int(bits):016X}"
+        elif dtype == BOOL:
+            name = "true" if value else "false"
+        elif np.iinfo(dtype).min <= value <= np.iinfo(dtype).max:
+            name = str(int(value))
+        else:
             raise CannotEmitError(f"{value} is no {dtype}")
-        return Term(self, dtype, str(int(value)))
+        if self.width > 1:
+            name = f"<{', '.join([f'{type_of(dtype)} {name}'] * self.width)}>"
+        return Term(self, dtype, name)
 
     def intrinsic(self, name: str, *operands: "Term") -> "Term":
         """Call one of LLVM's own functions, all of whose operands and whose result have one type."""
-        kind = operands[0].type
-        name = f"llvm.{name}.{kind.replace('double', 'f64').replace('float', 'f32')}"
-        self.declared.add(f"declare {kind} @{name}({', '.join(kind for _ in operands)})")
-        given = ", ".join(f"{kind} {x.name}" for x in operands)
-        return self.term(operands[0].dtype, f"call {kind} @{name}({given})")
+        dtype, kind = operands[0].dtype, operands[0].type
+        result = self.call(f"{name}.{suffix(type_of(dtype), self.width)}", kind, [(kind, x.name) for x in operands])
+        return self.term(dtype, result)
+
+    def call(self, name: str, result: str, operands: Sequence[tuple[str, str]]) -> str:
+        """Declare a function of LLVM's own; return the call of it with operands, each a type and a name."""
+        self.declared.add(f"declare {result} @llvm.{name}({', '.join(kind for kind, _ in operands)})")
+        return f"call {result} @llvm.{name}({', '.join(f'{kind} {value}' for kind, value in operands)})"
 
 
 class Term:
@@ -92,7 +128,22 @@ class Term:
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, code: Code, dtype: Any, name: str) -> None:
-        self.code, self.dtype, self.name, self.type = code, dtype, name, type_of(dtype)
+        self.code, self.dtype, self.name, self.type = code, dtype, name, code.kind(dtype)
+
+    def spread(self, code: Code) -> "Term":
+        """Return this number in each place of the vectors of other lines, which come later."""
+        name = self.name
+        if code.width > 1:
+            kind = code.kind(self.dtype)
+            first = self.code.line(f"insertelement {kind} poison, {self.type} {name}, i64 0")
+            name = self.code.line(f"shufflevector {kind} {first}, {kind} poison, <{code.width} x i32> zeroinitializer")
+        return Term(code, self.dtype, name)
+
+    def stored(self) -> str:
+        """Return the name of what this is in memory."""
+        if self.dtype != BOOL:
+            return self.name
+        return self.code.line(f"zext {self.type} {self.name} to {self.code.stored(BOOL)}")
 
     # Arithmetic: the other operand is of the same dtype, or a number
 
@@ -139,7 +190,7 @@ class Term:
         return self._two("xor", other)
 
     def __invert__(self) -> "Term":
-        return self ^ (True if self.dtype == BOOL else self.code.term(self.dtype, f"sub {self.type} 0, 1"))
+        return self ^ (True if self.dtype == BOOL else self.like(0) - 1)
 
     def __lshift__(self, bits: int) -> "Term":
         return self._two("shl", bits)
@@ -177,7 +228,7 @@ class Term:
     def where(self, yes: Any, no: Any) -> "Term":
         """Return `yes` where this is true, and `no` elsewhere; one of them at least is a term."""
         yes, no = (yes if isinstance(yes, Term) else no.like(yes)), (no if isinstance(no, Term) else yes.like(no))
-        return self.code.term(yes.dtype, f"select i1 {self.name}, {yes.type} {yes.name}, {no.type} {no.name}")
+        return self.code.term(yes.dtype, f"select {self.type} {self.name}, {yes.type} {yes.name}, {no.type} {no.name}")
 
     def is_nan(self) -> "Term":
         """Tell whether this is NaN."""
@@ -191,7 +242,7 @@ class Term:
 
     def bits_as(self, dtype: Any) -> "Term":
         """Return the same bits, taken for a value of another dtype."""
-        return self.code.term(dtype, f"bitcast {self.type} {self.name} to {type_of(np.dtype(dtype))}")
+        return self.code.term(dtype, f"bitcast {self.type} {self.name} to {self.code.kind(dtype)}")
 
     def astype(self, dtype: Any) -> "Term":
         """Return the value in another dtype, as `numpy.ndarray.astype` does."""
@@ -212,4 +263,4 @@ class Term:
             how = "trunc"
         else:
             how = "sext" if old.kind == "i" else "zext"
-        return self.code.term(new, f"{how} {self.type} {self.name} to {type_of(new)}")
+        return self.code.term(new, f"{how} {self.type} {self.name} to {self.code.kind(new)}")

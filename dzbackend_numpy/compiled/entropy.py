@@ -10,6 +10,7 @@ from typing import Any
 from .. import team
 from ..once import once
 from . import mathematics
+from .chunks import chunk, claim, take
 from .emit import BOOL, Code, Term, fields
 from .native import compiler
 
@@ -18,7 +19,7 @@ __all__ = ["gradients", "losses"]
 #: From how many scores on the other threads are worth waking.
 LARGE = 16384
 
-#: Members of the team take `chunk` rows until none is left. The call holds the number of the next row, then `NUMBERS`,
+#: Members of the team take `chunk` rows until none is left. The call holds which are taken, then `NUMBERS`,
 #: then `ADDRESSES`. %top is the largest score of a row, %total the sum of what %e is for each: its exponential, below
 #: the top. NaN is the largest. A class that is none, which nobody has looked for here, is read as the first: %known
 #: says so.
@@ -26,14 +27,7 @@ FRAME = """
 define void @rows(ptr %call) nounwind {{
 {fields}
   br label %claim
-claim:
-  %start = atomicrmw add ptr %call, i64 %chunk monotonic
-  %more = icmp ult i64 %start, %count
-  br i1 %more, label %take, label %exit
-take:
-  %beyond = add i64 %start, %chunk
-  %within = icmp ult i64 %beyond, %count
-  %stop = select i1 %within, i64 %beyond, i64 %count
+{take}
   br label %row
 row:
   %r = phi i64 [ %start, %take ], [ %r.next, %row.end ]
@@ -126,8 +120,7 @@ def gradients(x: Any, t: Any, y: Any, scale: Any) -> None:
 def _run(name: str, x: Any, t: Any, y: Any, scale: int) -> None:
     count, classes = x.shape
     size = team.size() if x.size >= LARGE else 1
-    chunk = -(-count // (4 * size)) if size > 1 else count
-    held = (0, chunk, count, classes, x.ctypes.data, t.ctypes.data, y.ctypes.data, scale)
+    held = (0, chunk(count, size), count, classes, x.ctypes.data, t.ctypes.data, y.ctypes.data, scale)
     team.run(_loop(name, x.dtype), (ctypes.c_int64 * len(held))(*held), size)
 
 
@@ -152,6 +145,7 @@ def _loop(name: str, dtype: Any) -> int:
         lines, place = GRADIENTS.format(**words), f"%y.row = getelementptr {kind}, ptr %y, i64 %r.at"
     text = FRAME.format(
         fields="\n".join(fields(NUMBERS, ADDRESSES)),
+        take=take("count"),
         y=place,
         lowest=after.constant(dtype, float("-inf")).name,
         sum="\n".join(turn.lines),
@@ -161,4 +155,4 @@ def _loop(name: str, dtype: Any) -> int:
         **words,
     )
     llvm: Any = compiler()  # nobody asks who has none
-    return int(llvm.load(text, "rows"))
+    return int(llvm.load(claim() + text, "rows"))

@@ -93,7 +93,7 @@ class Plan:
 
     def _chunk(self, total: int, alone: float) -> int:
         """Return how many elements a thread takes at a time: several times each, in multiples of 64 of them."""
-        return -(-max(total // 16, int(alone) // 8) // 64) * 64 if self.parallel else total
+        return -(-max(total // 16, int(alone) // 8) // 64) * 64 if self.parallel else max(total, 1)
 
     def run(self, inputs: Sequence[Any], out: Sequence[Any]) -> Sequence[Any] | None:
         """Return the results: the arrays in `out`, and new ones, which lie in memory as the inputs do.

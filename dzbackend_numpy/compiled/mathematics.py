@@ -14,9 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .emit import CannotEmitError, Term
+from .native import compiler
 
-__all__ = ["copysign", "exp", "expm1", "log", "log1p", "logaddexp", "maximum", "minimum", "power", "sign", "tanh"]
+__all__ = [
+    "copysign", "exp", "expm1", "log", "log1p", "logaddexp", "maximum", "minimum", "power", "sign", "sqrt", "tanh"
+]  # fmt: skip
 
+OWN_ROOTS = 0x02 | 0x04 | 0x08  #: 0, -0 and infinity, as VFPCLASSPS names them
 LN2 = Fraction("0.693147180559945309417232121458176568075500134360255254120680009")
 
 
@@ -187,6 +191,26 @@ def logaddexp(x: Term, y: Term) -> Term:
 
 
 # What takes more than an instruction ---------------------------------------------------------------------------------
+
+
+def sqrt(x: Term) -> Term:
+    """Calculate √x; for vectors of float32, where AVX-512 has an estimate, by a step of Newton's from there.
+
+    r is 1/√x to 14 bits, s = x r, and √x = s + s/2 (1 - s r). Zeros and infinity are their own roots. That takes half
+    as long: the processor has one divider, which a quotient may need as well.
+    """
+    code, kind, llvm = x.code, x.type, compiler()
+    if x.dtype.char != "f" or code.width not in (8, 16) or llvm is None or not llvm.masks:
+        return x.call("sqrt")
+    name = f"ps.{32 * code.width}"
+    operands = [(kind, x.name), (kind, "zeroinitializer"), (f"i{code.width}", "-1")]
+    r = code.term(x.dtype, code.call(f"x86.avx512.rsqrt14.{name}", kind, operands))
+    s = x * r
+    half = (s.bits_as(np.int32) - (1 << 23)).bits_as(x.dtype)  # one less in the exponent
+    root = (-s).fma(r, 1.0).fma(half, s)
+    operands = [(kind, x.name), ("i32", str(OWN_ROOTS))]
+    own = code.term(np.bool, code.call(f"x86.avx512.fpclass.{name}", code.kind(np.bool), operands))
+    return own.where(x, root)
 
 
 def maximum(x: Term, y: Term) -> Term:

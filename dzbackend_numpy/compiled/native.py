@@ -48,6 +48,16 @@ class Compiler:
         """Tell whether the processor has something, by LLVM's name."""
         return f"+{feature}" in self._processor[1].split(",")
 
+    @property
+    def register(self) -> int:
+        """How many bytes a vector has."""
+        return 64 if self.has("avx512f") else 32 if self.has("avx") else 16
+
+    @property
+    def masks(self) -> bool:
+        """Whether vectors can have masks, and there are 32 registers for them: AVX-512 as servers have it."""
+        return self.has("avx512vl") and self.has("avx512dq") and self.has("avx512bw")
+
     def _machine(self) -> Any:
         """Describe the processor; with addresses of 64 bits, for code and constants may come to lie far apart."""
         cpu, features = self._processor

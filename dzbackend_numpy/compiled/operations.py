@@ -23,7 +23,6 @@ UFUNCS: dict[str, Callable[..., Term]] = {
     "absolute": lambda x: abs(x) if x.dtype.kind == "f" else _whole_absolute(x),
     "reciprocal": lambda x: 1.0 / _floating(x),
     "square": lambda x: x * x,
-    "sqrt": lambda x: x.call("sqrt"),
     "rint": lambda x: x.call("rint"),
     "floor": lambda x: _rounded(x, "floor"),
     "ceil": lambda x: _rounded(x, "ceil"),
@@ -49,7 +48,7 @@ UFUNCS: dict[str, Callable[..., Term]] = {
     **{
         name: getattr(mathematics, name)
         for name in (
-            "copysign", "exp", "expm1", "log", "log1p", "logaddexp", "maximum", "minimum", "sign", "tanh",
+            "copysign", "exp", "expm1", "log", "log1p", "logaddexp", "maximum", "minimum", "sign", "sqrt", "tanh",
         )
     },
 }  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..once import once
-from .emit import Code, type_of
+from .emit import Code, suffix, type_of, vector
 from .native import compiler
 
 __all__ = ["module", "panels", "wide"]
@@ -68,8 +68,7 @@ end{n}:
 def wide(dtype: Any) -> int:
     """Return how many columns a panel has."""
     llvm: Any = compiler()  # nobody asks who has none
-    register = 64 if llvm.has("avx512f") else 32 if llvm.has("avx") else 16  # bytes
-    return int(2 * register // dtype.itemsize)
+    return int(2 * llvm.register // dtype.itemsize)
 
 
 def panels(B: Any) -> Any:
@@ -86,17 +85,17 @@ def panels(B: Any) -> Any:
 def module(dtype: Any) -> str:
     """Return the function @product for arrays of a dtype."""
     kind, lanes = type_of(dtype), wide(dtype) // 2
-    vector, suffix = f"<{lanes} x {kind}>", f"v{lanes}f{8 * dtype.itemsize}"
+    many, end = vector(kind, lanes), suffix(kind, lanes)
     order = (0, *ROWS, ".end")
     tiles = [
         TILES.format(
             n=n, before=order[i - 1], after=order[i + 1], begin=f"%r{order[i - 1]}" if i > 1 else "0",
-            **_tile(n, kind, lanes, vector, suffix),
+            **_tile(n, kind, lanes, many, end),
         )
         for i, n in enumerate(ROWS, 1)
     ]  # fmt: skip
     return FRAME.format(
-        kind=kind, wide=2 * lanes, most=ROWS[0], tiles="".join(tiles), vector=vector, suffix=suffix
+        kind=kind, wide=2 * lanes, most=ROWS[0], tiles="".join(tiles), vector=many, suffix=end
     )  # fmt: skip
 
 

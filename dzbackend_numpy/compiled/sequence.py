@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .. import team
 from ..once import once
+from .chunks import MOST, claim, take
 from .emit import fields
 from .native import compiler
 from .product import module
@@ -23,7 +24,7 @@ Operand = tuple[int, int, int]
 #: From how many rows on another thread has its share: waking it takes as long as fewer.
 ROWS = 8
 
-#: Members of the team take `chunk` rows until none is left. The call holds the number of the next row, then `FIELDS`,
+#: Members of the team take `chunk` rows until none is left. The call holds which are taken, then `FIELDS`,
 #: then three numbers for each operand. In step t, first + turn · s, a (rows, inner) is multiplied by B, before the
 #: formula or behind it.
 FRAME = """
@@ -44,14 +45,7 @@ width:
   %w.next = add nuw i64 %w, 1
   %w.more = icmp ult i64 %w.next, %count
   br i1 %w.more, label %width, label %claim
-claim:
-  %start = atomicrmw add ptr %call, i64 %chunk monotonic
-  %more = icmp ult i64 %start, %rows
-  br i1 %more, label %take, label %exit
-take:
-  %beyond = add i64 %start, %chunk
-  %within = icmp ult i64 %beyond, %rows
-  %stop = select i1 %within, i64 %beyond, i64 %rows
+{take}
   %taken = sub i64 %stop, %start
   %a.start = mul i64 %start, %a.row
   %c.start = mul i64 %start, %c.row
@@ -129,7 +123,7 @@ def run(loop: int, operands: Sequence[Operand], length: int, product: Product, a
     """
     a, B, c, add = product
     steps, rows, inner = a.shape
-    size = min(team.size(), -(-rows // ROWS))
+    size = min(team.size(), MOST, -(-rows // ROWS))
     call = (ctypes.c_int64 * (1 + len(FIELDS) + 3 * len(operands)))(
         0, -(-rows // size), rows, steps, *((0, 1) if ahead else (steps - 1, -1)), length, len(operands), inner, len(B),
         a.strides[0], c.strides[0], add, ahead, a.ctypes.data, B.ctypes.data, c.ctypes.data, loop,
@@ -141,6 +135,9 @@ def run(loop: int, operands: Sequence[Operand], length: int, product: Product, a
 @once
 def _driver(dtype: Any) -> int:
     """Return the address of the loop over steps."""
-    text = FRAME.format(fields="\n".join(fields(NUMBERS, ADDRESSES)), operands=1 + len(FIELDS), itemsize=dtype.itemsize)
+    text = FRAME.format(
+        fields="\n".join(fields(NUMBERS, ADDRESSES)), take=take("rows"), operands=1 + len(FIELDS),
+        itemsize=dtype.itemsize,
+    )  # fmt: skip
     llvm: Any = compiler()  # who has a formula's loop has one
-    return int(llvm.load(text + module(dtype), "run"))
+    return int(llvm.load(claim() + text + module(dtype), "run"))

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..once import once
 from ..trace import Trace
-from .emit import BOOL, CannotEmitError, Code, Term, type_of
+from .emit import CannotEmitError, Code, Term, stored
 from .native import compiler
 from .operations import apply
 
@@ -87,7 +87,7 @@ class Writer:
             beside = before.line(f"icmp eq i64 {steps[k]}, {self.dtypes[k].itemsize}")
             together = before.line(f"and i1 {together}, {beside}")
         near, far = Code("n"), Code("f")
-        self._turn(near, lambda k: f"getelementptr {_stored(self.dtypes[k])}, ptr {self.bases[k]}, i64 %i", True)
+        self._turn(near, lambda k: f"getelementptr {stored(self.dtypes[k])}, ptr {self.bases[k]}, i64 %i", True)
         self._turn(
             far,
             lambda k: f"getelementptr i8, ptr {self.bases[k]}, i64 {far.line(f'mul i64 {steps[k]}, %j')}",
@@ -109,8 +109,7 @@ class Writer:
         terms: dict[int, Term] = {}
         for k, dtype in enumerate(self.dtypes[: trace.inputs]):
             place = code.line(address(k)) if self.arrays[k] else self.bases[k]
-            name = code.line(f"load {_stored(dtype)}, ptr {place}, align 1{mark}")
-            terms[k] = Term(code, dtype, code.line(f"icmp ne i8 {name}, 0") if dtype == BOOL else name)
+            terms[k] = code.read(dtype, code.line(f"load {stored(dtype)}, ptr {place}, align 1{mark}"))
 
         def term(number: int, dtype: Any) -> Term:
             if number in terms:
@@ -124,13 +123,8 @@ class Writer:
             terms[step[2]] = apply(step, trace.samples, trace.constants, term)
         found = [term(number, dtype) for number, dtype in zip(trace.results, trace.dtypes, strict=True)]
         for k, value in enumerate(found, trace.inputs):
-            name = code.line(f"zext i1 {value.name} to i8") if value.dtype == BOOL else value.name
-            place = code.line(address(k))
-            code.lines.append(f"  store {_stored(value.dtype)} {name}, ptr {place}, align 1{mark}")
-
-
-def _stored(dtype: Any) -> str:
-    return "i8" if dtype == BOOL else type_of(dtype)
+            name, place = value.stored(), code.line(address(k))
+            code.lines.append(f"  store {stored(value.dtype)} {name}, ptr {place}, align 1{mark}")
 
 
 class _Api:

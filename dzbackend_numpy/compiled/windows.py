@@ -6,6 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from .. import team
+from .chunks import chunk, claim, take
 from .emit import fields
 from .native import compiler
 
@@ -17,22 +18,15 @@ __all__ = ["loop", "run"]
 #: From how many windows on the other threads are worth waking.
 LARGE = 8192
 
-#: Windows of one plane after the other. Members of the team take `chunk` planes until none is left. The call holds the
-#: number of the next plane, then `NUMBERS`, then addresses of `ARRAYS`. In a turn, %x.k is the address of a window's
+#: Windows of one plane after the other. Members of the team take `chunk` planes until none is left. The call holds
+#: which are taken, then `NUMBERS`, then addresses of `ARRAYS`. In a turn, %x.k is the address of a window's
 #: first element, %z.k and %w.k those of what belongs to the window, %first.k that of its first place outside the
 #: padding, and %o0, %o1 … say how far the places of a window are from its first. Four lanes, for rows are short.
 FRAME = """
 define void @loop(ptr %call) nounwind {{
 {fields}
   br label %claim
-claim:
-  %start = atomicrmw add ptr %call, i64 %chunk monotonic
-  %more = icmp ult i64 %start, %total
-  br i1 %more, label %take, label %exit
-take:
-  %beyond = add i64 %start, %chunk
-  %within = icmp ult i64 %beyond, %total
-  %stop = select i1 %within, i64 %beyond, i64 %total
+{take}
   br label %plane
 plane:
   %p = phi i64 [ %start, %take ], [ %p.next, %plane.end ]
@@ -98,9 +92,9 @@ def run(address: int, g: "Geometry", x: Any, z: Any, winner: Any, first: Any) ->
     """Run a loop on x (n, c, *padded), z and maybe winner (n, c, *out), and first (*out), all in C order."""
     padded, out, stride = ((*[1] * (3 - len(g.size)), *each) for each in (g.padded, g.out, g.stride))
     total, size = prod(z.shape[:2]), team.size() if z.size >= LARGE else 1
-    chunk = -(-total // (4 * size)) if size > 1 else total
     deep0, deep1 = padded[1] * padded[2], padded[2]
-    numbers = (total, chunk, prod(padded), prod(out), *out, stride[0] * deep0, stride[1] * deep1, deep0, deep1)
+    across = stride[0] * deep0, stride[1] * deep1
+    numbers = (total, chunk(total, size), prod(padded), prod(out), *out, *across, deep0, deep1)
     places = [0 if each is None else each.ctypes.data for each in (x, z, winner, first)]
     call = (ctypes.c_int64 * (1 + len(NUMBERS) + len(ARRAYS)))(0, *numbers, *places)
     team.run(address, call, size)
@@ -117,8 +111,10 @@ def loop(name: str, kind: str, size: tuple[int, ...], step: int) -> int | None:
     size = (*[1] * (3 - len(size)), *size)
     for place in range(prod(size)):
         lines += _offset(f"o{place}", place // (size[1] * size[2]), place // size[2] % size[1], place % size[2])
-    text = FRAME.format(kind=kind, step=step, fields="\n".join(lines), turn="\n".join(LOOPS[name](kind, size)))
-    return llvm.load(text, "loop")
+    text = FRAME.format(
+        kind=kind, step=step, fields="\n".join(lines), take=take("total"), turn="\n".join(LOOPS[name](kind, size))
+    )
+    return llvm.load(claim() + text, "loop")
 
 
 def _offset(name: str, i: Any, j: Any, k: Any) -> list[str]:

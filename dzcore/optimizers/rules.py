@@ -126,18 +126,17 @@ class Adam(Optimizer):
         self.lr = alpha
 
     def numbers(self) -> tuple[float, ...]:
-        step = self.lr / (1 - self.beta1**self.t)
-        scale = 1 / sqrt(1 - self.beta2**self.t)
-        return (step, scale, self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, self.eps)
+        scale = sqrt(1 - self.beta2**self.t)
+        step = self.lr / (1 - self.beta1**self.t) * scale
+        return (step, 1 - self.beta1, 1 - self.beta2, self.eps * scale)
 
     @staticmethod
     def formula(
-        xp: Any, p: Any, m: Any, v: Any, g: Any, step: Any, scale: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any,
-        eps: Any,
-    ) -> tuple[Any, ...]:  # fmt: skip
-        m = m * beta1 + g * rest1
-        v = v * beta2 + g * g * rest2
-        return p - m * step / (xp.sqrt(v) * scale + eps), m, v
+        xp: Any, p: Any, m: Any, v: Any, g: Any, step: Any, rest1: Any, rest2: Any, eps: Any
+    ) -> tuple[Any, ...]:
+        m = m + (g - m) * rest1
+        v = v + (g * g - v) * rest2
+        return p - m * step / (xp.sqrt(v) + eps), m, v
 
 
 class AdamW(Adam):

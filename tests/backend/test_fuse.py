@@ -60,7 +60,7 @@ BINARY = {
 
 
 #: Lines whose last bits are the compiler's own; not those of float16, for which there are no loops.
-OWN = {"exp", "log", "tanh", *(name for name in UNARY if name.startswith("pow "))}
+OWN = {"exp", "log", "sqrt", "tanh", *(name for name in UNARY if name.startswith("pow "))}
 
 
 def way(compile_it):
@@ -187,8 +187,9 @@ def test_adam_at_the_real_block_size(dtype, n):
         expected = adam(xp, p.copy(), m.copy(), v.copy(), g, 1e-3, 0.9, 0.999, t, 1e-8)
         found = backend.update(adam, (p, m, v), g, 1e-3, 0.9, 0.999, t, 1e-8)
         assert all(a is b for a, b in zip(found, (p, m, v), strict=True))
-        for a, b in zip(found, expected, strict=True):
-            same(a, b)
+        same(found[1], expected[1])
+        same(found[2], expected[2])
+        np.testing.assert_allclose(found[0], expected[0], rtol=4 * np.finfo(dtype).eps, atol=1e-3 * np.finfo(dtype).eps)
 
 
 @pytest.mark.skipif(compiler() is None, reason="the compiler is an extra")
