@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import team
-from ..once import once
 from ..trace import Trace
 from .emit import CannotEmitError
 from .kernel import Kernel, write
 from .native import compiler
 
-__all__ = ["Loops", "Plan", "call_all"]
+__all__ = ["Loops", "Plan"]
 
 #: Nanoseconds of one thread's work that are worth waking the others for; those of a step, and of a function.
 WORTH, STEP, FUNCTION = 20_000.0, 0.1, 0.4
@@ -82,6 +81,7 @@ class Plan:
         self.place = ctypes.addressof(self.layout)
         self.kernel, self.address = kernel, address
         self.pack = struct.Struct(f"@qP{count}P{kernel.codes}").pack
+        self.pack_numbers = struct.Struct(f"@{kernel.codes}").pack
         self.head = address, 8 * (4 + count + len(kernel.scalars)), 0, self.place  #: of its entry in a list of loops
         self.effort = total / loops.alone  #: 1 is what is worth a second thread
         self.alone = _CALL(address)
@@ -127,50 +127,10 @@ class Plan:
             ArithmeticError, TypeError, struct.error: one does not fit.
         """
         values = self.trace.values(inputs) if self.trace.prelude else inputs
-        return struct.pack(f"@{self.kernel.codes}", *[values[i] for i in self.scalars])
+        return self.pack_numbers(*[values[i] for i in self.scalars])
 
 
 _CALL = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
-
-#: Loops one after the other, with nothing between: who finds no chunk of one goes on to the next. The list is how many
-#: there are, and of each its address, how far the next one is, and its call.
-ALL = """
-define void @all(ptr %list) nounwind {
-begin:
-  %count = load i64, ptr %list
-  %first = getelementptr i8, ptr %list, i64 8
-  br label %loop
-loop:
-  %k = phi i64 [ 0, %begin ], [ %k.next, %loop ]
-  %entry = phi ptr [ %first, %begin ], [ %entry.next, %loop ]
-  %kernel = load ptr, ptr %entry
-  %size.at = getelementptr i8, ptr %entry, i64 8
-  %size = load i64, ptr %size.at
-  %call = getelementptr i8, ptr %entry, i64 16
-  call void %kernel(ptr %call)
-  %entry.next = getelementptr i8, ptr %entry, i64 %size
-  %k.next = add nuw i64 %k, 1
-  %more = icmp ult i64 %k.next, %count
-  br i1 %more, label %loop, label %end
-end:
-  ret void
-}
-"""
-
-
-@once
-def _all() -> tuple[int, Any]:
-    address = compiler().load(ALL, "all")  # type: ignore[union-attr]  # who has plans has it
-    return address, _CALL(address)
-
-
-def call_all(calls: bytes, effort: float) -> None:
-    """Run loops: how many there are, and of each its `Plan.head`, its arrays, those of its results, and its numbers."""
-    address, alone = _all()
-    if effort > 1 and (size := team.size()) > 1:
-        team.parallel()(address, calls, size, 0)
-    else:
-        alone(calls)
 
 
 class Loops:

@@ -20,7 +20,7 @@ __all__ = [
     "copysign", "exp", "expm1", "log", "log1p", "logaddexp", "maximum", "minimum", "power", "sign", "sqrt", "tanh"
 ]  # fmt: skip
 
-OWN_ROOTS = 0x02 | 0x04 | 0x08  #: 0, -0 and infinity, as VFPCLASSPS names them
+OWN_ROOTS = 1 << 4 * 2 | 1 << 4 * 5  #: a table of VFIXUPIMMPS: what is 0 (2) or infinity (5) is taken itself (1)
 LN2 = Fraction("0.693147180559945309417232121458176568075500134360255254120680009")
 
 
@@ -202,15 +202,16 @@ def sqrt(x: Term) -> Term:
     code, kind, llvm = x.code, x.type, compiler()
     if x.dtype.char != "f" or code.width not in (8, 16) or llvm is None or not llvm.masks:
         return x.call("sqrt")
-    name = f"ps.{32 * code.width}"
-    operands = [(kind, x.name), (kind, "zeroinitializer"), (f"i{code.width}", "-1")]
+    name, mask = f"ps.{32 * code.width}", f"i{code.width}"
+    operands = [(kind, x.name), (kind, "zeroinitializer"), (mask, "-1")]
     r = code.term(x.dtype, code.call(f"x86.avx512.rsqrt14.{name}", kind, operands))
     s = x * r
     half = (s.bits_as(np.int32) - (1 << 23)).bits_as(x.dtype)  # one less in the exponent
     root = (-s).fma(r, 1.0).fma(half, s)
-    operands = [(kind, x.name), ("i32", str(OWN_ROOTS))]
-    own = code.term(np.bool, code.call(f"x86.avx512.fpclass.{name}", code.kind(np.bool), operands))
-    return own.where(x, root)
+    table = x.code.constant(np.int32, OWN_ROOTS)
+    operands = [(kind, root.name), (kind, x.name), (table.type, table.name), ("i32", "0"), (mask, "-1")]
+    rounding = [("i32", "4")] if code.width == 16 else []  # as usual
+    return code.term(x.dtype, code.call(f"x86.avx512.mask.fixupimm.{name}", kind, [*operands, *rounding]))
 
 
 def maximum(x: Term, y: Term) -> Term:

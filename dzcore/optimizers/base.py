@@ -23,7 +23,8 @@ class _Prepared(NamedTuple):
 
     params: list[Parameter]
     data: list[Any]
-    groups: list[tuple[list[Parameter], list[tuple[Any, ...]], Callable[..., Any]]]  #: of each backend
+    #: Of each backend the places of its parameters, their arrays, and what updates them.
+    groups: list[tuple[list[int], list[tuple[Any, ...]], Callable[..., Any]]]
 
 
 def _same(ones: list[Any], others: list[Any]) -> bool:
@@ -99,7 +100,7 @@ class Optimizer(Stateful):
             nodes = {param.node for param in everything}
             self._arrays = {node: state for node, state in self._arrays.items() if node in nodes}
         pairs = [(param, grad) for param in everything if (grad := param.grad) is not None]
-        params = [param for param, _ in pairs]
+        params, grads = [param for param, _ in pairs], [grad for _, grad in pairs]
         self.t += 1
         try:
             if self.hooks:
@@ -108,8 +109,9 @@ class Optimizer(Stateful):
                 for hook in self.hooks:
                     hook(params)
                 params = [param for param in params if param.grad is not None]
+                grads = [param.grad for param in params]  # type: ignore[misc]
             if type(self).update_one is Optimizer.update_one:
-                self._apply(params)
+                self._apply(params, grads)
             else:  # a subclass may have other numbers for some
                 for param in params:
                     self.update_one(param)
@@ -128,27 +130,27 @@ class Optimizer(Stateful):
         """Return Python's own numbers: NumPy's float64 would make float64 of everything."""
         return tuple([n if type(n) is int else float(n) for n in self.numbers()])
 
-    def _apply(self, params: list[Parameter]) -> None:
-        """Apply the rule, with the same numbers, to parameters that have gradients: to all of a backend at once."""
+    def _apply(self, params: list[Parameter], grads: list[Variable]) -> None:
+        """Apply the rule, with the same numbers, to parameters and gradients: to all of a backend at once."""
         numbers = self._numbers()
         data = [param._data for param in params]
         prepared = self._prepared
         if prepared is None or not (_same(prepared.params, params) and _same(prepared.data, data)):
             self._prepared = prepared = self._prepare(params, data)
-        for group, targets, updates in prepared.groups:
-            grads = [param.grad._data for param in group]  # type: ignore[union-attr]  # update() passes over those without
-            results = updates(grads, numbers)
-            for param, before, after in zip(group, targets, results, strict=True):
-                self._take(param, before, after)
+        for places, targets, updates in prepared.groups:
+            results = updates([grads[i]._data for i in places], numbers)
+            if results is not targets:
+                for i, before, after in zip(places, targets, results, strict=True):
+                    self._take(params[i], before, after)
 
     def _prepare(self, params: list[Parameter], data: list[Any]) -> "_Prepared":
-        groups: dict[Any, list[Parameter]] = {}
-        for param in params:
-            groups.setdefault(param.backend, []).append(param)
+        groups: dict[Any, list[int]] = {}
+        for i, param in enumerate(params):
+            groups.setdefault(param.backend, []).append(i)
         prepared = _Prepared(params, data, [])
-        for backend, group in groups.items():
-            targets = [self._targets(param) for param in group]
-            prepared.groups.append((group, targets, backend.updater(self.formula, targets)))
+        for backend, places in groups.items():
+            targets = [self._targets(params[i]) for i in places]
+            prepared.groups.append((places, targets, backend.updater(self.formula, targets)))
         return prepared
 
     def _targets(self, param: Parameter) -> tuple[Any, ...]:

@@ -34,8 +34,14 @@ def copies(given: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Collect how many rows were updated in one go."""
     found: list[int] = []
-    original = updates.Together.run
-    monkeypatch.setattr(updates.Together, "run", lambda *given: (made := original(*given), found.append(len(made)))[0])
+    original = updates.Updates.__call__
+
+    def call(self: Any, *given: Any) -> Any:
+        results = original(self, *given)
+        found.append(len(self._rows))
+        return results
+
+    monkeypatch.setattr(updates.Updates, "__call__", call)
     return found
 
 
