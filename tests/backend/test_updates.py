@@ -211,6 +211,33 @@ def test_the_next_gradient_lies_in_the_memory_of_the_parameter(whose: Any) -> No
     assert (new.tobytes(), state.tobytes()) == (wanted[0].tobytes(), wanted[1].tobytes())
 
 
+@pytest.mark.parametrize("primed", [False, True])
+def test_gradients_in_the_memory_of_another_parameter(primed: bool) -> None:
+    """It is as if the rows were updated one after the other."""
+    given = rows((300, 400), (300, 400))
+    again = copies(given)
+    updates = backend.updater(momentum, [(p, v) for p, v, _ in given])
+    if primed:
+        updates([g for *_, g in given], NUMBERS)
+        for p, v, g in again:
+            backend.update(momentum, (p, v), g, *NUMBERS)
+    updates([given[1][0], given[0][0][...]], NUMBERS)
+    for (p, v, _), x in zip(again, (again[1][0], again[0][0]), strict=True):
+        backend.update(momentum, (p, v), x, *NUMBERS)
+    for one, other in zip(given, again, strict=True):
+        assert [x.tobytes() for x in one] == [x.tobytes() for x in other]
+
+
+def test_parameters_that_share_memory(together: list[int]) -> None:
+    memory, g = np.arange(1000, dtype="f4"), np.ones(600, "f4")
+    other = memory.copy()
+    update_all([(memory[:600], g * 0), (memory[400:], g * 0)], [g, g * 2], *NUMBERS)
+    for part, x in ((other[:600], g), (other[400:], g * 2)):
+        backend.update(momentum, (part, g * 0), x, *NUMBERS)
+    assert memory.tobytes() == other.tobytes()
+    assert together == [0]
+
+
 def test_a_target_that_becomes_read_only() -> None:
     """It is not written to, but replaced."""
     p, v, g = rows((30, 40))[0]
