@@ -171,6 +171,36 @@ def test_axes_that_can_be_one_are():
     assert loops.lay_out([IMAGES, IMAGES[0, :, :1, :1]]).lengths == [3, 4, 30]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the protection of pages is asked for in Linux's way")
+@pytest.mark.parametrize("n", [1, 16, 31, 32, 64, 100])
+def test_nothing_is_read_beyond_an_array(n):
+    """Neither behind it nor before, where pages that must not be touched lie."""
+    code = f"""
+import ctypes, mmap, numpy as np
+from dzbackend_numpy.fuse import Fused
+from dzcore.backend import get_backend
+mprotect = ctypes.CDLL(None, use_errno=True).mprotect
+page, kept = mmap.PAGESIZE, []
+def guarded(at_the_end):
+    memory = mmap.mmap(-1, 3 * page)
+    kept.append(memory)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    offset = 2 * page - 4 * {n} if at_the_end else page
+    x = np.ndarray(({n},), "f4", memory, offset)
+    x[...] = np.arange({n})
+    for guard in (0, 2 * page):
+        assert mprotect(ctypes.c_void_p(start + guard), ctypes.c_size_t(page), 0) == 0
+    return x
+fused = Fused(get_backend("numpy").ops, lambda xp, x, y: (x * 2.0 + y,), 8, 1)
+for side in (False, True):
+    x, y = guarded(side), guarded(side)
+    expected = x * 2 + y
+    fused.update((x,), (y,))
+    assert (x == expected).all()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_a_target_whose_rows_are_one_is_left_to_numpy():
     memory, g = np.zeros(8, "f4"), np.ones((100, 8), "f4")
     target = np.lib.stride_tricks.as_strided(memory, (100, 8), (0, 4), writeable=True)

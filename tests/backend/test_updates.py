@@ -172,11 +172,20 @@ def test_the_same_through_an_optimizer(together: list[int]) -> None:
     assert together == [3 if compiler() else 0] * 3
 
 
+class Tripled(np.ndarray):
+    """Arrays whose products are three times as large."""
+
+    def __mul__(self, other: Any) -> Any:
+        return np.asarray(self) * other * 3
+
+
 STEPS = [
     ("another gradient", lambda p, v, g: (p, v, g * 2)),
     ("its columns", lambda p, v, g: (p, v, np.asfortranarray(g))),
     ("float64", lambda p, v, g: (p, v, g.astype("f8"))),
     ("another order of bytes", lambda p, v, g: (p, v, g.astype(">f4"))),
+    ("its first row for all", lambda p, v, g: (p, v, g[:1])),
+    ("another kind of array", lambda p, v, g: (p, v, g.view(Tripled))),
     ("a view", lambda p, v, g: (p, v, np.stack([g, g])[1])),
     ("the parameter", lambda p, v, g: (p, v, p)),
     ("a view of the parameter", lambda p, v, g: (p, v, p[...])),
@@ -184,7 +193,7 @@ STEPS = [
 ]
 
 
-@pytest.mark.parametrize("numbers", [(0.1, 0.9), (1, 0.5), (np.float32(0.1), 2)], ids=repr)
+@pytest.mark.parametrize("numbers", [(0.1, 0.9), (1, 0.5), (np.float32(0.1), 2), (np.float64(0.1), 0.9)], ids=repr)
 @pytest.mark.parametrize("change", [change for _, change in STEPS], ids=[name for name, _ in STEPS])
 def test_the_next_call_with_other_inputs(change: Any, numbers: tuple[Any, ...]) -> None:
     given, twice = (rows((30, 40), (7,), (200, 300)) for _ in range(2))
