@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,43 +15,49 @@ __all__ = ["Updates"]
 ndarray = np.ndarray
 
 
+class Made(NamedTuple):
+    """The call for rows whose arrays have one form and memory of their own."""
+
+    rows: dict[int, Row]  #: by their numbers among all
+    calls: Calls | None  #: None where there are none
+
+    def run(self, inputs: Sequence[Any], numbers: tuple[Any, ...]) -> bool:
+        """Update them, and tell whether that was done."""
+        if self.calls is None:
+            return False
+        mine = inputs if len(self.rows) == len(inputs) else [inputs[k] for k in self.rows]
+        return self.calls.run(mine, numbers)
+
+
 class Updates:
     """What replaces the targets by the formula's results: `updates(inputs, numbers)`."""
 
     def __init__(self, fused: Fused, targets: Sequence[tuple[Any, ...]]) -> None:
         self.fused, self.targets = fused, targets
-        self._calls: Calls | None = None
-        self._rows: dict[int, Row] = {}  #: those that are in the call, by their numbers
+        self.made: Made | None = None
 
     def __call__(self, inputs: Sequence[Any], numbers: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
         """Return the arrays with the new values, those of a row the same tuple where they were written in place."""
-        done = self._run(inputs, numbers)
-        if not done:
-            self._gather(inputs, numbers)
-            done = self._run(inputs, numbers)
-        if done and len(self._rows) == len(self.targets):
+        made = self.made
+        done = made is not None and made.run(inputs, numbers)
+        if not done and (made is None or made.rows):  # where none could be in a call, none will
+            self.made = made = self._make(inputs, numbers)
+            done = made.run(inputs, numbers)
+        rows = made.rows if done else ()  # type: ignore[union-attr]  # it is made by now
+        if len(rows) == len(self.targets):
             return self.targets
         return [
-            own if done and k in self._rows else self.fused.update(own, (x, *numbers))
+            own if k in rows else self.fused.update(own, (x, *numbers))
             for k, (own, x) in enumerate(zip(self.targets, inputs, strict=True))
         ]
 
-    def _run(self, inputs: Sequence[Any], numbers: tuple[Any, ...]) -> bool:
-        if self._calls is None:
-            return False
-        if len(self._rows) < len(inputs):
-            inputs = [inputs[k] for k in self._rows]
-        return self._calls.run(inputs, numbers)
-
-    def _gather(self, inputs: Sequence[Any], numbers: tuple[Any, ...]) -> None:
-        """Make the call for rows whose arrays have one form, and memory of their own."""
+    def _make(self, inputs: Sequence[Any], numbers: tuple[Any, ...]) -> Made:
         found = [self._row(own, x, numbers) for own, x in zip(self.targets, inputs, strict=True)]
-        self._rows = {k: row for k, row in enumerate(found) if row is not None}
-        spans = sorted(span for row in self._rows.values() for span in row.written)
-        if any(end > start for (_, end), (start, _) in pairwise(spans)):
-            self._rows = {}
-        watched = [target for k in self._rows for target in self.targets[k]]
-        self._calls = Calls([*self._rows.values()], watched, numbers) if self._rows else None
+        rows = {k: row for k, row in enumerate(found) if row is not None}
+        spans = sorted(span for row in rows.values() for span in row.written)
+        if not rows or any(end > start for (_, end), (start, _) in pairwise(spans)):
+            return Made({}, None)
+        return Made(rows, Calls([*rows.values()], [target for k in rows for target in self.targets[k]], numbers))
 
     def _row(self, own: tuple[Any, ...], x: Any, numbers: tuple[Any, ...]) -> Row | None:
         everything = (*own, x)

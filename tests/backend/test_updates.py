@@ -38,7 +38,7 @@ def together(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def call(self: Any, *given: Any) -> Any:
         results = original(self, *given)
-        found.append(len(self._rows))
+        found.append(len(self.made.rows))
         return results
 
     monkeypatch.setattr(updates.Updates, "__call__", call)
