@@ -16,6 +16,10 @@ from .onednn import product
 
 __all__ = ["namespace"]
 
+#: From how many elements on `where` chooses by bits; and integers as wide as floats.
+CHOICE = 16384
+BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+
 Axis = int | tuple[int, ...] | None
 
 compat: Any = array_api_compat.numpy
@@ -89,6 +93,23 @@ def _broadcast_to(x: Any, /, shape: Sequence[int]) -> Any:
     return y
 
 
+def _where(condition: Any, x1: Any, x2: Any, /) -> Any:
+    """Choose by bits where there is much to choose: NumPy branches at each element, which can take 7 times as long."""
+    if type(condition) is np.ndarray and condition.size >= CHOICE and condition.dtype == bool:
+        one, other = (x1, x2) if type(x1) is np.ndarray else (x2, x1)
+        like = type(other) in (int, float) or getattr(other, "dtype", None) == getattr(one, "dtype", None)
+        if like and type(one) is np.ndarray and one.dtype in BITS and condition.shape == one.shape:
+            bits = BITS[one.dtype]
+            yes, no = (np.asarray(x, one.dtype).view(bits) for x in (x1, x2))
+            if np.broadcast(yes, no).shape == condition.shape:
+                chosen = condition.astype(bits)
+                np.negative(chosen, out=chosen)  # all bits or none
+                chosen &= yes ^ no
+                chosen ^= no
+                return chosen.view(one.dtype)
+    return compat.where(condition, x1, x2)
+
+
 def _ones_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Any:
     return np.ones(x.shape, x.dtype if dtype is None else dtype)
 
@@ -111,4 +132,5 @@ vars(namespace).update(
     reshape=_reshape,
     sign=np.sign,
     sum=_sum,
+    where=_where,
 )

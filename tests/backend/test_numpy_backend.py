@@ -4,6 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import array_api_compat.numpy
 import numpy as np
 import pytest
 from hypothesis import given
@@ -187,3 +188,20 @@ def test_it_says_why_it_is_unavailable(numpy_is, reason):
     assert reason in done.stdout, done.stderr
     assert "pip install 'numpy>=2'" in done.stdout
     assert numpy.why_unavailable() is None
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32"])
+@pytest.mark.parametrize("shape", [(200, 300), (100_000,), (3, 4)])
+def test_a_choice_by_bits_is_numpys(dtype, shape):
+    rng = np.random.default_rng(0)
+    x, y = ((rng.normal(size=shape) * 5).astype(dtype) for _ in range(2))
+    if x.dtype.kind == "f":
+        x.reshape(-1)[:4] = np.nan, np.inf, -0.0, 0.0
+    m = rng.random(shape) > 0.5
+    rows = [(m, x, y[:1]), (m, x[:1], y), (m[:1], x, y), (m, x[:1], y[:1])]
+    wide = [(m, x, y.astype("float64")), (m.astype("int8"), x, y), (m.T, x.T, y.T), (m[::2], x[::2], y[::2])]
+    for operands in [(m, x, y), (m, x, 0.0), (m, -0.0, y), (m, x, 2), (m, 1e300, 2.0), (True, x, y), *rows, *wide]:
+        with np.errstate(over="ignore"):
+            found, expected = numpy.xp.where(*operands), array_api_compat.numpy.where(*operands)
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        assert found.tobytes() == expected.tobytes()
