@@ -99,7 +99,8 @@ class Optimizer(Stateful):
         if len(self._arrays) > len(everything):  # some parameters were replaced
             nodes = {param.node for param in everything}
             self._arrays = {node: state for node, state in self._arrays.items() if node in nodes}
-        pairs = [(param, grad) for param in everything if (grad := param.grad) is not None]
+        # Of the node itself, for we do not keep them as somebody might who asks for `param.grad`.
+        pairs = [(param, grad) for param in everything if (grad := param.node.grad) is not None]  # type: ignore[union-attr]
         params, grads = [param for param, _ in pairs], [grad for _, grad in pairs]
         self.t += 1
         try:
@@ -109,7 +110,7 @@ class Optimizer(Stateful):
                 for hook in self.hooks:
                     hook(params)
                 params = [param for param in params if param.grad is not None]
-                grads = [param.grad for param in params]  # type: ignore[misc]
+                grads = [param.grad for param in params]
             if type(self).update_one is Optimizer.update_one:
                 self._apply(params, grads)
             else:  # a subclass may have other numbers for some

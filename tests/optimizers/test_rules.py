@@ -720,3 +720,17 @@ def test_a_subclass_may_vary_the_numbers_from_parameter_to_parameter():
         p.grad = dzcore.ones(1)
     Halving(1.0).setup(params).update()
     assert [p.data.tolist() for p in params] == [[-1.0], [-0.5], [-0.25]]
+
+
+def test_a_gradient_that_a_hook_has_kept_stays_as_it_was() -> None:
+    """Sums that the engine has made are added to in place, unless somebody has seen them."""
+    param, kept = Parameter(np.ones(3, "f4")), []
+    optimizer = SGD().setup([param])
+    optimizer.add_hook(lambda params: kept.append(params[0].grad.data))
+    for _ in range(2):
+        F.sum(param * 2.0).backward()
+    optimizer.update()
+    F.sum(param * 2.0).backward()
+    assert param.grad is not None
+    assert kept[0].tolist() == [4.0, 4.0, 4.0]
+    assert param.grad.data.tolist() == [6.0, 6.0, 6.0]
