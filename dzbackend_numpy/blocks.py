@@ -11,12 +11,13 @@ import numpy as np
 
 from .trace import Trace
 
-__all__ = ["BLOCK", "Blocks", "Program"]
+__all__ = ["BLOCK", "LEAST", "Blocks", "Program"]
 
 #: Elements in a block. Measured for Adam, SGD and GELU in float32, on arrays of 0.8 and 4 million: blocks of 32768 take
 #: 1.06 to 1.25 times as long, for there are more calls, and no blocks at all 1.5 to 2.3 times.
 #: A second thread gains on transcendental functions alone, for the interpreter lock changes hands at each call.
 BLOCK = 131072
+LEAST = 32768  #: Arrays of fewer elements are left to the plain evaluation; from here on scratch memory is worth it.
 
 Call = tuple[Callable[..., Any], Callable[[list[Any]], Any], int]  # function, getter of its operands, result
 
@@ -71,10 +72,10 @@ class Program(NamedTuple):
         registers = [*self.trace.values(inputs), *[None] * self.size]
         arrays = (*enumerate(inputs), *zip(self.outputs, outputs, strict=True))
         streams = [(register, x.reshape(-1)) for register, x in arrays if type(x) is np.ndarray]
-        scratch = [(register, np.empty(block, dtype)) for register, dtype in self.scratch]
+        size = outputs[0].size
+        scratch = [(register, np.empty(min(block, size), dtype)) for register, dtype in self.scratch]
         for register, buffer in scratch:
             registers[register] = buffer
-        size = outputs[0].size
         for start in range(0, size, block):
             stop = start + block
             if stop > size:
@@ -99,7 +100,7 @@ class Blocks:
         blocks would gain nothing."""
         arrays = [x for x in inputs if type(x) is np.ndarray]
         shape = arrays[0].shape
-        if arrays[0].size <= block or any(x.shape != shape or not x.flags.c_contiguous for x in arrays):
+        if arrays[0].size <= min(block, LEAST) or any(x.shape != shape or not x.flags.c_contiguous for x in arrays):
             return None
         targets = sum(x is not None for x in out)
         if targets and any(x is not y for x, y in zip(out, inputs, strict=False)):

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .blocks import BLOCK, Blocks
+from .blocks import BLOCK, LEAST, Blocks
 from .compiled.loops import Loops, Plan
 from .compiled.native import compiler
 from .compiled.ufunc import ufunc
@@ -125,7 +125,7 @@ class Fused:
                 self._partial.add(key)
             name = getattr(self.formula, "__name__", "formula")
             function = ufunc(loops.trace, name)
-            limit = SMALL if compiler() else self.block + 1
+            limit = SMALL if compiler() else min(self.block, LEAST) + 1
             if function is None:
                 small = straight(loops.trace, name) or small
             else:

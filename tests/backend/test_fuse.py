@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dzbackend_numpy import NumpyBackend
-from dzbackend_numpy.blocks import BLOCK, Program
+from dzbackend_numpy.blocks import BLOCK, LEAST, Program
 from dzbackend_numpy.compiled import loops
 from dzbackend_numpy.compiled.native import compiler
 from dzbackend_numpy.fuse import Fused
@@ -178,7 +178,7 @@ def gelu(xp, x):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-@pytest.mark.parametrize("n", [1, BLOCK, BLOCK + 1, 3 * BLOCK + 17])
+@pytest.mark.parametrize("n", [1, LEAST, LEAST + 1, BLOCK, BLOCK + 1, 3 * BLOCK + 17])
 def test_adam_at_the_real_block_size(dtype, n):
     backend = NumpyBackend()
     p, m, g = (np.random.default_rng(i).normal(size=n).astype(dtype) for i in range(3))
