@@ -21,12 +21,12 @@ class Made(NamedTuple):
     rows: dict[int, Row]  #: by their numbers among all
     calls: Calls | None  #: None where there are none
 
-    def run(self, inputs: Sequence[Any], numbers: tuple[Any, ...]) -> bool:
-        """Update them, and tell whether that was done."""
+    def run(self, inputs: Sequence[Any], numbers: tuple[Any, ...]) -> dict[int, Row]:
+        """Update them; return those where that was done, all or none."""
         if self.calls is None:
-            return False
+            return {}
         mine = inputs if len(self.rows) == len(inputs) else [inputs[k] for k in self.rows]
-        return self.calls.run(mine, numbers)
+        return self.rows if self.calls.run(mine, numbers) else {}
 
 
 class Updates:
@@ -39,11 +39,10 @@ class Updates:
     def __call__(self, inputs: Sequence[Any], numbers: tuple[Any, ...]) -> Sequence[tuple[Any, ...]]:
         """Return the arrays with the new values, those of a row the same tuple where they were written in place."""
         made = self.made
-        done = made is not None and made.run(inputs, numbers)
-        if not done and (made is None or made.rows):  # where none could be in a call, none will
+        rows = {} if made is None else made.run(inputs, numbers)
+        if not rows and (made is None or made.rows):  # where none could be in a call, none will
             self.made = made = self._make(inputs, numbers)
-            done = made.run(inputs, numbers)
-        rows = made.rows if done else ()  # type: ignore[union-attr]  # it is made by now
+            rows = made.run(inputs, numbers)
         if len(rows) == len(self.targets):
             return self.targets
         return [

@@ -83,7 +83,7 @@ def update(n: int) -> Step:
 @pytest.mark.parametrize("work", [chain, second_derivative, fan, update], ids=lambda work: work.__name__)
 def test_calls_are_a_straight_line(work: Callable[[int], Step]) -> None:
     small, middle, large = (calls(work(n)) for n in (100, 1000, 10_000))
-    assert small > 10  # an update of all parameters is the same few calls, and then the line is level
+    assert small > (10 if work is update else 100)  # that may be one call of a loop, and then the line is level
     assert (large - middle) / 9000 == pytest.approx((middle - small) / 900, rel=0.01, abs=0.01)
     assert (large - middle) / 9000 < 100
 

@@ -16,7 +16,7 @@ from .. import team
 from ..once import once
 from .emit import fields
 from .kernel import DATA
-from .loops import Plan
+from .loops import CALL, Plan
 from .native import compiler
 
 __all__ = ["Calls", "Row"]
@@ -196,7 +196,6 @@ PLACES = {
 KIND = DATA + 8  #: of a dtype: 8 bytes of what it is, its order of bytes and its number among them
 WRITEABLE = 0x400  #: NPY_ARRAY_WRITEABLE
 
-_CALL = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 _READY = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p)
 
 
@@ -205,7 +204,7 @@ def _functions() -> tuple[int, Any, Any]:
     llvm: Any = compiler()  # who has plans has it
     address = llvm.load(ALL, "all")
     text = READY.format(fields="\n".join(fields(NUMBERS, ADDRESSES)), kind=KIND, writeable=WRITEABLE, **PLACES)
-    return address, _CALL(address), _READY(llvm.load(text, "ready"))
+    return address, CALL(address), _READY(llvm.load(text, "ready"))
 
 
 class Row(NamedTuple):
@@ -235,7 +234,8 @@ class Calls:
     """
 
     def __init__(self, rows: Sequence[Row], watched: Sequence[Any], numbers: tuple[Any, ...]) -> None:
-        self.rows, self.watched, self.kinds = rows, watched, [*map(type, numbers)]
+        self.rows, self.watched = rows, watched  # which stay, for the call has their addresses
+        self.kinds = [*map(type, numbers)]
         self.effort = sum(row.plan.effort for row in rows)
         self.unread = (None,) * (len(rows[0].own) + 1)  #: in the place of the arrays, for what is about numbers
         pattern: list[int] = [len(rows)]

@@ -71,10 +71,10 @@ class Kernel(NamedTuple):
 class Writer:
     """Writes the parts of a kernel."""
 
-    def __init__(self, trace: Trace, inner: Sequence[bool]) -> None:
+    def __init__(self, trace: Trace, inner: Sequence[bool], large: bool) -> None:
         self.trace, self.inner = trace, inner
         self.prologue, self.row = Code("p"), Code("r")
-        self.way = _way(trace)
+        self.way = _way(trace, large)
         self.arrays = [i for i in range(trace.inputs) if isinstance(trace.samples[i], np.ndarray)]
         self.scalars: dict[tuple[int, Any], tuple[int, str, Term]] = {}
 
@@ -148,19 +148,21 @@ class Writer:
         return self.row.read(dtype, self.row.line(f"load {stored(dtype)}, ptr {row}, align 1"))
 
 
-def _way(trace: Trace) -> Along | Ahead:
+def _way(trace: Trace, large: bool) -> Along | Ahead:
     """Choose how the kernel goes along a row, see `lanes`."""
     llvm: Any = compiler()  # nobody asks who has none
-    if trace.mathematics or not llvm.masks:
+    if not large or trace.mathematics or not llvm.masks:
         return Along()
     widest = max(x.dtype.itemsize for x in trace.samples if isinstance(x, np.ndarray))
     return Ahead(llvm.register // widest)
 
 
-def write(trace: Trace, inner: Sequence[bool]) -> Kernel:
+def write(trace: Trace, inner: Sequence[bool], large: bool) -> Kernel:
     """Write the loop for a trace; of each array, and each result, `inner` says whether it moves along the last axis.
+
+    What is not `large` has the same bits as the universal function gives, which serves such arrays elsewhere.
 
     Raises:
         CannotEmitError: for what has no loop.
     """
-    return Writer(trace, inner).write()
+    return Writer(trace, inner, large).write()

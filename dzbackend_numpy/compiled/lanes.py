@@ -1,8 +1,9 @@
 """How a kernel goes along a row: one element at a time, which the compiler makes vectors of, or in vectors of ours.
 
-The compiler's are as good where the mathematics takes the time. For arithmetic on AVX-512, which has registers enough,
-ours read what the next turn needs before they write. For a processor may mistake what it has just written for what it
-reads some 4 KiB further on, and wait: arrays of round sizes, made one after the other, lie like that.
+The compiler's are as good where the mathematics takes the time, or arrays are small. For arithmetic on AVX-512, which
+has registers enough, ours read what the next turn needs before they write. For a processor may mistake what it has
+just written for what it reads some 4 KiB further on, and wait: arrays of round sizes, made one after the other, lie
+like that.
 """
 
 from abc import ABC, abstractmethod

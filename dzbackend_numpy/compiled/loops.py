@@ -3,6 +3,7 @@
 import ctypes
 import struct
 from collections.abc import Sequence
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from .emit import CannotEmitError
 from .kernel import Kernel, write
 from .native import compiler
 
-__all__ = ["Loops", "Plan"]
+__all__ = ["CALL", "Loops", "Plan"]
 
 #: Nanoseconds of one thread's work that are worth waking the others for; those of a step, and of a function.
 WORTH, STEP, FUNCTION = 20_000.0, 0.1, 0.4
@@ -68,7 +69,7 @@ class Plan:
         self.trace, self.arrays, self.scalars = trace, kernel.arrays, kernel.scalars
         self.many, self.nothing = trace.many, (None,) * len(trace.dtypes)
         self.plain = len(kernel.arrays) == trace.inputs and not kernel.scalars
-        total = int(np.prod(layout.shape, dtype=np.int64))
+        total = prod(layout.shape)
         self.parallel = total > loops.alone
         count = len(layout.strides)
         numbers = [
@@ -84,7 +85,7 @@ class Plan:
         self.pack_numbers = struct.Struct(f"@{kernel.codes}").pack
         self.head = address, 8 * (4 + count + len(kernel.scalars)), 0, self.place  #: of its entry in a list of loops
         self.effort = total / loops.alone  #: 1 is what is worth a second thread
-        self.alone = _CALL(address)
+        self.alone = CALL(address)
         self.new = [(k, dtype) for k, dtype in enumerate(trace.dtypes) if out[k] is None]
         self.shape, self.back = layout.shape, None
         if layout.order != sorted(layout.order):
@@ -93,7 +94,7 @@ class Plan:
 
     def _chunk(self, total: int, alone: float) -> int:
         """Return how many elements a thread takes at a time: several times each, in multiples of 64 of them."""
-        return -(-max(total // 16, int(alone) // 8) // 64) * 64 if self.parallel else max(total, 1)
+        return -(-max(total // 16, int(alone) // 8, 1) // 64) * 64 if self.parallel else max(total, 1)
 
     def run(self, inputs: Sequence[Any], out: Sequence[Any]) -> Sequence[Any] | None:
         """Return the results: the arrays in `out`, and new ones, which lie in memory as the inputs do.
@@ -130,7 +131,7 @@ class Plan:
         return self.pack_numbers(*[values[i] for i in self.scalars])
 
 
-_CALL = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
+CALL = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 
 
 class Loops:
@@ -140,7 +141,7 @@ class Loops:
         self.trace = trace
         self.cost = STEP * len(trace.steps) + FUNCTION * trace.mathematics
         self.alone = WORTH / max(self.cost, STEP)  #: how many elements one thread is enough for
-        self._kernels: dict[tuple[bool, ...], tuple[Kernel, int] | None] = {}
+        self._kernels: dict[tuple[tuple[bool, ...], bool], tuple[Kernel, int] | None] = {}
 
     def plan(self, inputs: Sequence[Any], out: Sequence[Any]) -> Plan | None:
         """Return the plan for inputs like these, and results written to `out`, where None stands for a new array.
@@ -160,20 +161,20 @@ class Loops:
             new = [rows * columns * dtype.itemsize, columns * dtype.itemsize]
             strides.append(new if x is None else next(more))
             inner = (*inner, True)
-        made = self._kernel(inner)
+        made = self._kernel(inner, prod(layout.shape) > self.alone)
         return made and Plan(self, layout._replace(strides=strides, inner=inner), out, *made)
 
-    def _kernel(self, inner: tuple[bool, ...]) -> tuple[Kernel, int] | None:
-        if inner not in self._kernels:  # several threads may make the same
-            self._kernels[inner] = self._made(inner)
-        return self._kernels[inner]
+    def _kernel(self, *kind: Any) -> tuple[Kernel, int] | None:
+        if kind not in self._kernels:  # several threads may make the same
+            self._kernels[kind] = self._made(*kind)
+        return self._kernels[kind]
 
-    def _made(self, inner: tuple[bool, ...]) -> tuple[Kernel, int] | None:
+    def _made(self, inner: tuple[bool, ...], large: bool) -> tuple[Kernel, int] | None:
         llvm = compiler()
         if llvm is None:
             return None
         try:
-            kernel = write(self.trace, inner)
+            kernel = write(self.trace, inner, large)
         except (CannotEmitError, OverflowError):  # also of a constant that is beyond its dtype
             return None
         return kernel, llvm.load(kernel.text, "kernel")

@@ -100,7 +100,11 @@ class Optimizer(Stateful):
             nodes = {param.node for param in everything}
             self._arrays = {node: state for node, state in self._arrays.items() if node in nodes}
         # Of the node itself, for we do not keep them as somebody might who asks for `param.grad`.
-        pairs = [(param, grad) for param in everything if (grad := param.node.grad) is not None]  # type: ignore[union-attr]
+        pairs = [
+            (param, grad)
+            for param in everything
+            if (grad := param.node.grad) is not None  # type: ignore[union-attr]  # a parameter has a node
+        ]
         params, grads = [param for param, _ in pairs], [grad for _, grad in pairs]
         self.t += 1
         try:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
+from dzbackend_numpy.compiled import loops
 from dzcore.backend import discovery, registry, select
 
 from .plugins import Site
@@ -29,3 +31,10 @@ def empty_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     token = select._scoped.set(None)
     yield
     select._scoped.reset(token)
+
+
+@pytest.fixture(scope="module", params=["small", "large"])
+def each_size(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Loops as they are for small arrays, and as for those that are worth several threads."""
+    with mock.patch.object(loops, "WORTH", loops.WORTH if request.param == "small" else 0.001):
+        yield

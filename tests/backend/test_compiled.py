@@ -22,6 +22,7 @@ xp = get_backend("numpy").ops
 pytestmark = [
     pytest.mark.skipif(native.compiler() is None, reason="the compiler is an extra"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.usefixtures("each_size"),
 ]
 
 
@@ -177,8 +178,10 @@ def test_nothing_is_read_beyond_an_array(n):
     """Neither behind it nor before, where pages that must not be touched lie."""
     code = f"""
 import ctypes, mmap, numpy as np
+from dzbackend_numpy.compiled import loops
 from dzbackend_numpy.fuse import Fused
 from dzcore.backend import get_backend
+loops.WORTH = {loops.WORTH}
 mprotect = ctypes.CDLL(None, use_errno=True).mprotect
 page, kept = mmap.PAGESIZE, []
 def guarded(at_the_end):

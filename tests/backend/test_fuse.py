@@ -23,6 +23,7 @@ from dzbackend_numpy.fuse import Fused
 from dzbackend_numpy.trace import trace
 
 pytestmark = [
+    pytest.mark.usefixtures("each_size"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),
     # where a formula meets numbers only, ~ is that of Python's bool, which warns from Python 3.12 on
     pytest.mark.filterwarnings("ignore:Bitwise inversion:DeprecationWarning"),
@@ -187,9 +188,12 @@ def test_adam_at_the_real_block_size(dtype, n):
         expected = adam(xp, p.copy(), m.copy(), v.copy(), g, 1e-3, 0.9, 0.999, t, 1e-8)
         found = backend.update(adam, (p, m, v), g, 1e-3, 0.9, 0.999, t, 1e-8)
         assert all(a is b for a, b in zip(found, (p, m, v), strict=True))
-        same(found[1], expected[1])
-        same(found[2], expected[2])
-        np.testing.assert_allclose(found[0], expected[0], rtol=4 * np.finfo(dtype).eps, atol=1e-3 * np.finfo(dtype).eps)
+        if compiler() and n >= LEAST and dtype == "float32":  # its root may be an estimate
+            eps = np.finfo(dtype).eps
+            np.testing.assert_allclose(found[0], expected[0], rtol=4 * eps, atol=1e-3 * eps)
+            expected = found[0], *expected[1:]
+        for a, b in zip(found, expected, strict=True):
+            same(a, b)
 
 
 @pytest.mark.skipif(compiler() is None, reason="the compiler is an extra")
