@@ -50,7 +50,7 @@ def test_every_element_is_taken_once(total: int, size: int) -> None:
     assert call[3] == total
 
 
-@pytest.mark.skipif(team.gomp() is None, reason="no team")
+@pytest.mark.skipif(team.gomp() is None, reason="needs libgomp, whose threads the team is")
 @pytest.mark.parametrize("members", [1, 2, 3, 5])
 def test_each_member_begins_with_a_part_of_its_own(members: int) -> None:
     step = chunk(1000, members)
@@ -61,7 +61,7 @@ def test_each_member_begins_with_a_part_of_its_own(members: int) -> None:
         assert list(call[3:]) == [member * count // members * step for member in range(members)]
 
 
-@pytest.mark.skipif(team.gomp() is None, reason="no team")
+@pytest.mark.skipif(team.gomp() is None, reason="needs libgomp, whose threads the team is")
 def test_what_is_left_of_the_parts_of_others_is_taken_too() -> None:
     taken = 0b1111_1100_0111
     call = (ctypes.c_int64 * 5)(taken, 10, 120)
